@@ -1,0 +1,309 @@
+//! Linear maps over f32, f16 and bf16 weights that stay where they are stored.
+//!
+//! Weights are used in place, in the mapped file: a few rows of input take dot products straight
+//! from the stored bytes, more rows widen one tile of the weight at a time and multiply it. A whole
+//! matrix is never widened, so memory stays at the file's size.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::norm::silu_mul;
+use crate::rows::{from_rows, with_rows};
+use crate::{
+    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, RmsNorm, Run,
+    Source, TensorBytes, TokenId,
+};
+
+/// Up to this many rows of input, reading the weight once per row is cheaper than widening it.
+const FEW_ROWS: usize = 4;
+
+/// Numbers in one widened tile: 4 MiB of f32.
+const TILE_NUMBERS: usize = 1 << 20;
+
+/// Dense weights of a checkpoint, in their own type or converted to another.
+#[derive(Debug, Clone)]
+pub struct DenseSource {
+    checkpoint: Arc<Checkpoint>,
+    precision: Option<FloatType>,
+}
+
+impl DenseSource {
+    /// The checkpoint's weights. With a `precision`, linear maps and embeddings stored in another type
+    /// are converted (and copied) when they are asked for; without one they stay as they are.
+    #[must_use]
+    pub fn new(checkpoint: Arc<Checkpoint>, precision: Option<FloatType>) -> Self {
+        Self {
+            checkpoint,
+            precision,
+        }
+    }
+
+    /// A tensor's numbers in the wanted type, its first dimension, and the product of the others.
+    fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        let info = self.checkpoint.info(name)?;
+        let others = info
+            .shape
+            .iter()
+            .skip(1)
+            .try_fold(1usize, |n, d| n.checked_mul(*d));
+        if info.shape.len() < 2 || info.shape.first() != Some(&rows) || others != Some(columns) {
+            return Err(Error::Shape {
+                name: name.to_owned(),
+                expected: vec![rows, columns],
+                got: info.shape.clone(),
+            });
+        }
+        let stored = info.float()?;
+        let bytes = self.checkpoint.bytes(name)?;
+        let Some(kind) = self.precision.filter(|wanted| *wanted != stored) else {
+            return Ok(Matrix {
+                bytes,
+                kind: stored,
+                rows,
+                columns,
+            });
+        };
+        let mut converted = Vec::with_capacity(rows * columns * kind.size());
+        let mut row = Vec::with_capacity(columns);
+        for stored_row in bytes.chunks_exact((columns * stored.size()).max(1)) {
+            row.clear();
+            stored.widen(stored_row, &mut row);
+            kind.narrow(&row, &mut converted);
+        }
+        Ok(Matrix {
+            bytes: TensorBytes::from(converted),
+            kind,
+            rows,
+            columns,
+        })
+    }
+}
+
+impl Source for DenseSource {
+    fn projection(&self, members: &[Member], before: &Before) -> Result<Arc<dyn Projection>> {
+        let maps = members
+            .iter()
+            .map(|m| {
+                let weight = self.matrix(&format!("{}.weight", m.name), m.out, m.inp)?;
+                let bias = m
+                    .bias
+                    .then(|| {
+                        self.tensor(&format!("{}.bias", m.name), &[m.out])?
+                            .to_vec1()
+                            .map_err(Error::from)
+                    })
+                    .transpose()?;
+                Ok(Map { weight, bias })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let width = members.first().map_or(0, |m| m.inp);
+        if let Some(odd) = members.iter().find(|m| m.inp != width) {
+            return Err(Error::Shape {
+                name: odd.name.clone(),
+                expected: vec![odd.out, width],
+                got: vec![odd.out, odd.inp],
+            });
+        }
+        let before = match before {
+            Before::Nothing => Prepare::Nothing,
+            Before::RmsNorm { weight, eps } => {
+                Prepare::RmsNorm(RmsNorm::new(&self.tensor(weight, &[width])?, *eps)?)
+            }
+            Before::SiluMul => Prepare::SiluMul,
+        };
+        Ok(Arc::new(Dense {
+            maps,
+            before,
+            width,
+        }))
+    }
+
+    fn embedding(&self, name: &str, vocab_size: usize, width: usize) -> Result<Arc<dyn Embedding>> {
+        Ok(Arc::new(Table(self.matrix(name, vocab_size, width)?)))
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let info = self.checkpoint.info(name)?;
+        if info.shape != shape {
+            return Err(Error::Shape {
+                name: name.to_owned(),
+                expected: shape.to_vec(),
+                got: info.shape.clone(),
+            });
+        }
+        let mut values = Vec::new();
+        info.float()?
+            .widen(&self.checkpoint.bytes(name)?, &mut values);
+        from_rows(values, shape)
+    }
+
+    fn bytes(&self, name: &str) -> Result<TensorBytes> {
+        self.checkpoint.bytes(name)
+    }
+}
+
+/// A stored matrix, (rows, columns).
+#[derive(Debug, Clone)]
+struct Matrix {
+    bytes: TensorBytes,
+    kind: FloatType,
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix {
+    fn row(&self, row: usize) -> &[u8] {
+        let stride = self.columns * self.kind.size();
+        &self.bytes[row * stride..][..stride]
+    }
+
+    /// x · rowsᵀ for `count` rows from `start`, (n, k) → (n, count), by dot products.
+    fn dot_rows(&self, x: &[f32], start: usize, out: &mut [f32]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = self.kind.dot(self.row(start + i), x);
+        }
+    }
+
+    /// x · weightᵀ, (n, k) → (n, rows).
+    fn multiply(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
+        let n = x.dim(0)?;
+        if n <= FEW_ROWS {
+            return self.multiply_few(run, x, n);
+        }
+        let tile = (TILE_NUMBERS / self.columns.max(1)).clamp(1, self.rows.max(1));
+        let tiles = run.install(|| {
+            (0..self.rows)
+                .step_by(tile)
+                .collect::<Vec<_>>()
+                .into_par_iter()
+                .map(|start| {
+                    let rows = tile.min(self.rows - start);
+                    let stride = self.columns * self.kind.size();
+                    let mut wide = Vec::with_capacity(rows * self.columns);
+                    self.kind
+                        .widen(&self.bytes[start * stride..][..rows * stride], &mut wide);
+                    Ok(x.matmul(&from_rows(wide, &[rows, self.columns])?.t()?)?)
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        Ok(if let [only] = tiles.as_slice() {
+            only.clone()
+        } else {
+            Tensor::cat(&tiles, 1)?
+        })
+    }
+
+    fn multiply_few(&self, run: &Run<'_>, x: &Tensor, n: usize) -> Result<Tensor> {
+        // Rows of the weight per task: enough work to outweigh handing it to a thread.
+        const ROWS_PER_TASK: usize = 64;
+        let mut out = vec![0f32; n * self.rows];
+        with_rows(x, |x| {
+            run.install(|| {
+                for (out, x) in out
+                    .chunks_mut(self.rows.max(1))
+                    .zip(x.chunks(self.columns.max(1)))
+                {
+                    out.par_chunks_mut(ROWS_PER_TASK)
+                        .enumerate()
+                        .for_each(|(task, out)| self.dot_rows(x, task * ROWS_PER_TASK, out));
+                }
+            });
+        })?;
+        from_rows(out, &[n, self.rows])
+    }
+}
+
+#[derive(Debug)]
+struct Map {
+    weight: Matrix,
+    bias: Option<Vec<f32>>,
+}
+
+#[derive(Debug)]
+enum Prepare {
+    Nothing,
+    RmsNorm(RmsNorm),
+    SiluMul,
+}
+
+/// A [`Projection`] over dense weights.
+#[derive(Debug)]
+pub struct Dense {
+    maps: Vec<Map>,
+    before: Prepare,
+    width: usize,
+}
+
+impl Projection for Dense {
+    fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
+        let (n, width) = x.dims2()?;
+        if width != self.width_in() {
+            return Err(Error::Shape {
+                name: "input of a projection".into(),
+                expected: vec![n, self.width_in()],
+                got: vec![n, width],
+            });
+        }
+        let x = match &self.before {
+            Prepare::Nothing => x.contiguous()?,
+            Prepare::RmsNorm(norm) => norm.forward(run, x)?,
+            Prepare::SiluMul => silu_mul(run, x)?,
+        };
+        let outs = self
+            .maps
+            .iter()
+            .map(|map| {
+                let out = map.weight.multiply(run, &x)?;
+                match &map.bias {
+                    Some(bias) => Ok(out.broadcast_add(&from_rows(bias.clone(), &[bias.len()])?)?),
+                    None => Ok(out),
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(if let [only] = outs.as_slice() {
+            only.clone()
+        } else {
+            Tensor::cat(&outs, 1)?
+        })
+    }
+
+    fn width_in(&self) -> usize {
+        match self.before {
+            Prepare::SiluMul => 2 * self.width,
+            Prepare::Nothing | Prepare::RmsNorm(_) => self.width,
+        }
+    }
+
+    fn width_out(&self) -> usize {
+        self.maps.iter().map(|m| m.weight.rows).sum()
+    }
+}
+
+#[derive(Debug)]
+struct Table(Matrix);
+
+impl Embedding for Table {
+    fn rows(&self, ids: &[TokenId]) -> Result<Tensor> {
+        let mut values = Vec::with_capacity(ids.len() * self.0.columns);
+        for id in ids {
+            if id.0 as usize >= self.0.rows {
+                return Err(Error::TokenOutOfRange {
+                    id: *id,
+                    vocab_size: self.0.rows,
+                });
+            }
+            self.0.kind.widen(self.0.row(id.0 as usize), &mut values);
+        }
+        from_rows(values, &[ids.len(), self.0.columns])
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.0.rows
+    }
+
+    fn width(&self) -> usize {
+        self.0.columns
+    }
+}

@@ -1,0 +1,56 @@
+//! Vocabulary and contracts that every autoglm crate speaks.
+//!
+//! A model asks a [`Source`] for its linear maps by checkpoint name and gets [`Projection`]s whose
+//! number format it never learns; it hands queries, keys and values to a [`KvCache`] and gets the
+//! attention's answer back. Both are passed a [`Run`], which carries the threads they may use.
+//! What flows between the crates are [`Embeds`] (encoder rows with the place of each row in its
+//! picture) and [`DecoderInput`] (rows with their absolute [`Positions`]).
+//!
+//! Reading order: [`vocab`], [`embeds`], [`decode`], [`rope`], [`attention`], [`cache`], [`source`],
+//! [`dense`], [`checkpoint`].
+//!
+//! ```
+//! use autoglm_core::{Mask, Run, Workers, attention::{Attend, attend}};
+//! use candle_core::{Device, Tensor};
+//!
+//! # fn main() -> autoglm_core::Result<()> {
+//! let workers = Workers::new(1)?;
+//! let run = Run::new(&workers);
+//! let qkv = Tensor::ones((3, 2, 4), candle_core::DType::F32, &Device::Cpu)?; // (n, h, d)
+//! let how = Attend { mask: Mask::Causal { past: 0 }, scale: 0.5 };
+//! let heads = qkv.transpose(0, 1)?.contiguous()?; // (h, n, d)
+//! let out = attend(&run, &qkv, &heads, &heads, how)?;
+//! assert_eq!(out.dims(), &[3, 2, 4]);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod attention;
+pub mod cache;
+pub mod checkpoint;
+pub mod decode;
+pub mod dense;
+pub mod embeds;
+mod error;
+pub mod float;
+pub mod norm;
+pub mod rope;
+pub mod rows;
+pub mod run;
+mod softmax;
+pub mod source;
+pub mod vocab;
+
+pub use attention::{Attend, Mask};
+pub use cache::{DenseCache, KvCache};
+pub use checkpoint::{Checkpoint, Files, TensorBytes, TensorSpec};
+pub use decode::{DecoderInput, Positions, Want};
+pub use dense::{Dense, DenseSource};
+pub use embeds::Embeds;
+pub use error::{Error, Result};
+pub use float::FloatType;
+pub use norm::RmsNorm;
+pub use rope::Rope;
+pub use run::{Run, Workers};
+pub use source::{Before, Embedding, Member, Projection, Source};
+pub use vocab::{Grid, MediaDigest, Modality, TokenId, Unit};

@@ -1,0 +1,185 @@
+//! Positions against transformers, and the laws of appending.
+
+use autoglm_core::{MediaDigest, Modality};
+use candle_core::{DType, Device};
+use proptest::prelude::*;
+
+use super::*;
+
+const PLACEHOLDER: TokenId = TokenId(9_999);
+
+/// A table whose row i is (i, i).
+#[derive(Debug)]
+struct Counting;
+
+impl Embedding for Counting {
+    fn rows(&self, ids: &[TokenId]) -> autoglm_core::Result<Tensor> {
+        let values: Vec<f32> = ids.iter().flat_map(|id| [id.0 as f32; 2]).collect();
+        Ok(Tensor::from_vec(values, (ids.len(), 2), &Device::Cpu)?)
+    }
+
+    fn vocab_size(&self) -> usize {
+        1 << 20
+    }
+
+    fn width(&self) -> usize {
+        2
+    }
+}
+
+/// A picture of h × w merged patches whose rows all hold −`tag`.
+fn picture(h: u32, w: u32, tag: u8) -> Embeds {
+    let coords: Vec<[u32; 3]> = (0..h).flat_map(|y| (0..w).map(move |x| [0, y, x])).collect();
+    let rows = (Tensor::ones((coords.len(), 2), DType::F32, &Device::Cpu).unwrap() * -f64::from(tag)).unwrap();
+    Embeds::new(rows, coords, [1, h, w], Modality::Image, MediaDigest([tag; 32])).unwrap()
+}
+
+fn ids(list: &[u32]) -> Vec<TokenId> {
+    list.iter().map(|id| TokenId(*id)).collect()
+}
+
+fn assembled(list: &[u32], media: &[Embeds]) -> Assembly {
+    let mut assembly = Assembly::new(10_000);
+    assembly.append(&ids(list), media, Some(PLACEHOLDER)).unwrap();
+    assembly
+}
+
+fn rows(assembly: &Assembly, range: Range<usize>) -> Vec<Vec<f32>> {
+    assembly.input(range, &Counting, Want::All).unwrap().rows().to_vec2().unwrap()
+}
+
+#[test]
+fn a_picture_moves_the_cursor_by_its_larger_side() {
+    // Five text tokens, a 4 × 6 grid of patches, one token: the example of the model's fact sheet.
+    let assembly = assembled(&[1, 2, 3, 4, 5, PLACEHOLDER.0, 6], &[picture(2, 3, 1)]);
+    let expected = [[0; 3], [1; 3], [2; 3], [3; 3], [4; 3], [5, 5, 5], [5, 5, 6], [5, 5, 7], [5, 6, 5], [5, 6, 6], [5, 6, 7], [8; 3]];
+    assert_eq!(assembly.positions().as_slice(), &expected);
+    assert_eq!(assembly.next_position(), 9);
+}
+
+#[test]
+fn positions_equal_those_of_get_rope_index() {
+    let golden = autoglm_testing::repository().join("goldens/components/mrope.json");
+    let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let merge = cases["spatial_merge_size"].as_u64().unwrap() as u32;
+    let cases = cases["cases"].as_array().unwrap();
+    assert!(cases.len() >= 5);
+    for case in cases {
+        let grids = case["grids"].as_array().unwrap();
+        let side = |v: &serde_json::Value| u32::try_from(v.as_u64().unwrap()).unwrap();
+        let media: Vec<Embeds> = grids.iter().map(|g| picture(side(&g[1]) / merge, side(&g[2]) / merge, 1)).collect();
+        // Runs of [type, length]; a run of type 1 is one picture and stands for one placeholder.
+        let mut list = Vec::new();
+        for run in case["runs"].as_array().unwrap() {
+            match side(&run[0]) {
+                0 => list.extend(std::iter::repeat_n(7, side(&run[1]) as usize)),
+                _ => list.push(PLACEHOLDER.0),
+            }
+        }
+        let assembly = assembled(&list, &media);
+        for (row, got) in assembly.positions().as_slice().iter().enumerate() {
+            let want = [0, 1, 2].map(|axis| side(&case["position_ids"][axis][row]));
+            assert_eq!(*got, want, "row {row} of {}", case["name"]);
+        }
+        let delta = i64::from(assembly.next_position()) - assembly.len() as i64;
+        assert_eq!(delta, case["delta"].as_i64().unwrap(), "{}", case["name"]);
+    }
+}
+
+#[test]
+fn placeholders_and_media_must_match() {
+    let mut assembly = Assembly::new(100);
+    let lone = assembly.append(&ids(&[1, PLACEHOLDER.0]), &[], Some(PLACEHOLDER));
+    assert!(matches!(lone, Err(Error::LonePlaceholder { index: 1 })));
+    let few = assembly.append(&ids(&[PLACEHOLDER.0, PLACEHOLDER.0]), &[picture(1, 1, 1)], Some(PLACEHOLDER));
+    assert!(matches!(few, Err(Error::CountMismatch { placeholders: 2, media: 1 })));
+    let many = assembly.append(&ids(&[1]), &[picture(1, 1, 1)], Some(PLACEHOLDER));
+    assert!(matches!(many, Err(Error::CountMismatch { placeholders: 0, media: 1 })));
+    assert!(assembly.is_empty());
+}
+
+#[test]
+fn a_prompt_larger_than_the_context_is_refused_whole() {
+    let mut assembly = Assembly::new(8);
+    assembly.append(&ids(&[1, 2]), &[], None).unwrap();
+    let big = assembly.append(&ids(&[3, PLACEHOLDER.0]), &[picture(2, 3, 1)], Some(PLACEHOLDER));
+    assert!(matches!(big, Err(Error::Oversize { rows: 9, limit: 8 })));
+    assert_eq!(assembly.len(), 2);
+    assembly.append(&ids(&[PLACEHOLDER.0]), &[picture(2, 3, 1)], Some(PLACEHOLDER)).unwrap();
+    assert!(matches!(assembly.push(TokenId(1)), Err(Error::Oversize { rows: 9, limit: 8 })));
+}
+
+#[test]
+fn media_of_another_width_are_refused() {
+    let rows = Tensor::zeros((1, 3), DType::F32, &Device::Cpu).unwrap();
+    let wide = Embeds::new(rows, vec![[0; 3]], [1, 1, 1], Modality::Image, MediaDigest([0; 32])).unwrap();
+    let assembly = assembled(&[PLACEHOLDER.0], &[wide]);
+    assert!(matches!(assembly.input(0..1, &Counting, Want::All), Err(Error::Width { expected: 2, got: 3 })));
+}
+
+#[test]
+fn rows_outside_the_prompt_are_an_error() {
+    let assembly = assembled(&[1, 2, 3], &[]);
+    for range in [0..4, 3..3, 2..1] {
+        assert!(matches!(assembly.input(range, &Counting, Want::All), Err(Error::Range { rows: 3, .. })));
+    }
+}
+
+#[test]
+fn common_rows_count_whole_units() {
+    let a = assembled(&[1, 2, PLACEHOLDER.0, 3], &[picture(2, 2, 1)]);
+    let same = assembled(&[1, 2, PLACEHOLDER.0, 4], &[picture(2, 2, 1)]);
+    let other = assembled(&[1, 2, PLACEHOLDER.0, 3], &[picture(2, 2, 2)]);
+    assert_eq!(a.common_rows(&same), 6);
+    assert_eq!(a.common_rows(&other), 2);
+}
+
+proptest! {
+    #[test]
+    fn appending_in_pieces_equals_assembling_at_once(
+        tokens in prop::collection::vec(0u32..50, 1..30),
+        sizes in prop::collection::vec((1u32..5, 1u32..5), 0..4),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let mut list = tokens;
+        let step = list.len() / (sizes.len() + 1);
+        for i in 0..sizes.len() {
+            list.insert((i + 1) * step + i, PLACEHOLDER.0);
+        }
+        let media: Vec<Embeds> = sizes.iter().enumerate().map(|(i, (h, w))| picture(*h, *w, i as u8 + 1)).collect();
+        let whole = assembled(&list, &media);
+        let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(list.len())).chain([list.len()]).collect();
+        cuts.sort_unstable();
+        let (mut grown, mut from, mut used) = (Assembly::new(10_000), 0, 0);
+        for to in cuts {
+            let piece = &list[from..to];
+            let count = piece.iter().filter(|id| **id == PLACEHOLDER.0).count();
+            grown.append(&ids(piece), &media[used..used + count], Some(PLACEHOLDER)).unwrap();
+            (from, used) = (to, used + count);
+        }
+        prop_assert_eq!(whole.positions(), grown.positions());
+        prop_assert_eq!(whole.next_position(), grown.next_position());
+        prop_assert_eq!(whole.common_rows(&grown), whole.len());
+        prop_assert_eq!(rows(&whole, 0..whole.len()), rows(&grown, 0..grown.len()));
+    }
+
+    #[test]
+    fn any_range_of_rows_is_that_part_of_the_whole(h in 1u32..5, w in 1u32..5, start in 0usize..20, len in 1usize..20) {
+        let assembly = assembled(&[1, 2, 3, PLACEHOLDER.0, 4, 5, 6], &[picture(h, w, 1)]);
+        let (start, end) = (start.min(assembly.len() - 1), (start + len).min(assembly.len()));
+        prop_assume!(start < end);
+        let whole = rows(&assembly, 0..assembly.len());
+        prop_assert_eq!(&rows(&assembly, start..end), &whole[start..end]);
+        let input = assembly.input(start..end, &Counting, Want::All).unwrap();
+        prop_assert_eq!(input.positions().as_slice(), &assembly.positions().as_slice()[start..end]);
+    }
+
+    #[test]
+    fn positions_never_run_backwards_between_text_rows(sizes in prop::collection::vec((1u32..9, 1u32..9), 1..4)) {
+        let list: Vec<u32> = sizes.iter().flat_map(|_| [1, PLACEHOLDER.0]).chain([2]).collect();
+        let media: Vec<Embeds> = sizes.iter().map(|(h, w)| picture(*h, *w, 1)).collect();
+        let assembly = assembled(&list, &media);
+        let largest = assembly.positions().as_slice().iter().flatten().max().copied().unwrap();
+        prop_assert_eq!(assembly.next_position(), largest + 1);
+    }
+}
