@@ -46,21 +46,12 @@ pub fn attend(run: &Run<'_>, q: &Tensor, k: &Tensor, v: &Tensor, how: Attend) ->
     check(q, k, v, how.mask)?;
     let group = h / kv_h;
     let tile = (TILE_SCORES / (group * t).max(1)).clamp(1, n.max(1));
-    let tasks: Vec<(usize, usize)> = (0..kv_h)
-        .flat_map(|head| (0..n).step_by(tile).map(move |start| (head, start)))
-        .collect();
+    let tasks: Vec<(usize, usize)> =
+        (0..kv_h).flat_map(|head| (0..n).step_by(tile).map(move |start| (head, start))).collect();
     let tiles = run.install(|| {
         tasks
             .par_iter()
-            .map(|&(head, start)| {
-                Tile {
-                    head,
-                    start,
-                    rows: tile.min(n - start),
-                    group,
-                }
-                .answer(q, k, v, how)
-            })
+            .map(|&(head, start)| Tile { head, start, rows: tile.min(n - start), group }.answer(q, k, v, how))
             .collect::<Result<Vec<_>>>()
     })?;
     let mut out = vec![0f32; n * h * d];
@@ -79,11 +70,7 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Result<()> {
     let (n, h, d) = q.dims3()?;
     let (kv_h, t, _) = k.dims3()?;
     let misfit = |name: &str, expected: Vec<usize>, got: &Tensor| {
-        Err(Error::Shape {
-            name: name.into(),
-            expected,
-            got: got.dims().to_vec(),
-        })
+        Err(Error::Shape { name: name.into(), expected, got: got.dims().to_vec() })
     };
     if d == 0 || kv_h == 0 || h % kv_h != 0 || k.dims() != [kv_h, t, d] {
         return misfit("keys of an attention", vec![h, t, d], k);
@@ -92,11 +79,9 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, mask: Mask) -> Result<()> {
         return misfit("values of an attention", k.dims().to_vec(), v);
     }
     match mask {
-        Mask::Causal { past } if past.checked_add(n) != Some(t) => misfit(
-            "keys of a causal attention",
-            vec![kv_h, past.saturating_add(n), d],
-            k,
-        ),
+        Mask::Causal { past } if past.checked_add(n) != Some(t) => {
+            misfit("keys of a causal attention", vec![kv_h, past.saturating_add(n), d], k)
+        }
         _ => Ok(()),
     }
 }
@@ -163,35 +148,15 @@ mod tests {
 
     impl Problem {
         fn sample(&self, count: usize, seed: usize) -> Vec<f32> {
-            (0..count)
-                .map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0)
-                .collect()
+            (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0).collect()
         }
 
         fn check(&self) {
-            let Self {
-                n,
-                past,
-                kv_h,
-                group,
-                d,
-                causal,
-            } = *self;
+            let Self { n, past, kv_h, group, d, causal } = *self;
             let (h, t) = (kv_h * group, past + n);
-            let (q, k, v) = (
-                self.sample(n * h * d, 1),
-                self.sample(kv_h * t * d, 2),
-                self.sample(kv_h * t * d, 3),
-            );
+            let (q, k, v) = (self.sample(n * h * d, 1), self.sample(kv_h * t * d, 2), self.sample(kv_h * t * d, 3));
             let workers = Workers::new(2).unwrap();
-            let how = Attend {
-                mask: if causal {
-                    Mask::Causal { past }
-                } else {
-                    Mask::Everything
-                },
-                scale: 0.7,
-            };
+            let how = Attend { mask: if causal { Mask::Causal { past } } else { Mask::Everything }, scale: 0.7 };
             let tensor = |x: &[f32], shape: &[usize]| from_rows(x.to_vec(), shape).unwrap();
             let got = attend(
                 &Run::new(&workers),
@@ -206,29 +171,16 @@ mod tests {
                 for head in 0..h {
                     let query = &q[(i * h + head) * d..][..d];
                     let seen = if causal { past + i + 1 } else { t };
-                    let at = |x: &[f32], j: usize, c: usize| {
-                        f64::from(x[((head / group) * t + j) * d + c])
-                    };
+                    let at = |x: &[f32], j: usize, c: usize| f64::from(x[((head / group) * t + j) * d + c]);
                     let weights: Vec<f64> = (0..seen)
                         .map(|j| {
-                            ((0..d)
-                                .map(|c| f64::from(query[c]) * at(&k, j, c))
-                                .sum::<f64>()
-                                * 0.7f32 as f64)
-                                .exp()
+                            ((0..d).map(|c| f64::from(query[c]) * at(&k, j, c)).sum::<f64>() * 0.7f32 as f64).exp()
                         })
                         .collect();
                     let sum: f64 = weights.iter().sum();
                     for c in 0..d {
-                        let want: f64 = weights
-                            .iter()
-                            .enumerate()
-                            .map(|(j, w)| w / sum * at(&v, j, c))
-                            .sum();
-                        assert!(
-                            (f64::from(got[(i * h + head) * d + c]) - want).abs() < CLOSE,
-                            "{self:?}"
-                        );
+                        let want: f64 = weights.iter().enumerate().map(|(j, w)| w / sum * at(&v, j, c)).sum();
+                        assert!((f64::from(got[(i * h + head) * d + c]) - want).abs() < CLOSE, "{self:?}");
                     }
                 }
             }
@@ -245,28 +197,14 @@ mod tests {
 
     #[test]
     fn more_scores_than_a_tile_holds_give_the_same_answer() {
-        Problem {
-            n: 1500,
-            past: 40,
-            kv_h: 1,
-            group: 2,
-            d: 2,
-            causal: true,
-        }
-        .check();
+        Problem { n: 1500, past: 40, kv_h: 1, group: 2, d: 2, causal: true }.check();
     }
 
     #[test]
     fn lengths_that_do_not_fit_the_mask_are_an_error() {
         let workers = Workers::new(1).unwrap();
         let x = from_rows(vec![0.0; 8], &[2, 2, 2]).unwrap();
-        let how = Attend {
-            mask: Mask::Causal { past: 1 },
-            scale: 1.0,
-        };
-        assert!(matches!(
-            attend(&Run::new(&workers), &x, &x, &x, how),
-            Err(Error::Shape { .. })
-        ));
+        let how = Attend { mask: Mask::Causal { past: 1 }, scale: 1.0 };
+        assert!(matches!(attend(&Run::new(&workers), &x, &x, &x, how), Err(Error::Shape { .. })));
     }
 }

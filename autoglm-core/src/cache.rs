@@ -67,21 +67,8 @@ impl DenseCache {
     /// [`Error::Tensor`] when candle cannot make an empty tensor.
     pub fn new(n_layers: usize, kv_heads: usize, head_dim: usize, limit: usize) -> Result<Self> {
         let empty = || Tensor::zeros((kv_heads, 0, head_dim), DType::F32, &Device::Cpu);
-        let layers = (0..n_layers)
-            .map(|_| {
-                Ok(Layer {
-                    k: empty()?,
-                    v: empty()?,
-                    len: 0,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            layers,
-            kv_heads,
-            head_dim,
-            limit,
-        })
+        let layers = (0..n_layers).map(|_| Ok(Layer { k: empty()?, v: empty()?, len: 0 })).collect::<Result<_>>()?;
+        Ok(Self { layers, kv_heads, head_dim, limit })
     }
 
     /// An independent copy. (A candle tensor's `Clone` shares its buffer, which this cache writes in
@@ -93,13 +80,7 @@ impl DenseCache {
         let layers = self
             .layers
             .iter()
-            .map(|l| {
-                Ok(Layer {
-                    k: l.k.copy()?,
-                    v: l.v.copy()?,
-                    len: l.len,
-                })
-            })
+            .map(|l| Ok(Layer { k: l.k.copy()?, v: l.v.copy()?, len: l.len }))
             .collect::<Result<_>>()?;
         Ok(Self { layers, ..*self })
     }
@@ -135,49 +116,28 @@ impl KvCache for DenseCache {
             got: count,
         })?;
         let past = layer.len;
-        let needed = past.checked_add(n).ok_or(Error::Overflow {
-            what: "rows of the cache",
-        })?;
+        let needed = past.checked_add(n).ok_or(Error::Overflow { what: "rows of the cache" })?;
         if needed > limit {
             return Err(Error::ContextFull { needed, limit });
         }
         layer.reserve(needed, limit)?;
-        layer
-            .k
-            .slice_set(&step.k.transpose(0, 1)?.contiguous()?, 1, past)?;
-        layer
-            .v
-            .slice_set(&step.v.transpose(0, 1)?.contiguous()?, 1, past)?;
+        layer.k.slice_set(&step.k.transpose(0, 1)?.contiguous()?, 1, past)?;
+        layer.v.slice_set(&step.v.transpose(0, 1)?.contiguous()?, 1, past)?;
         layer.len = needed;
         let (k, v) = (layer.k.narrow(1, 0, needed)?, layer.v.narrow(1, 0, needed)?);
-        attend(
-            run,
-            step.q,
-            &k,
-            &v,
-            Attend {
-                mask: Mask::Causal { past },
-                scale: step.scale,
-            },
-        )
+        attend(run, step.q, &k, &v, Attend { mask: Mask::Causal { past }, scale: step.scale })
     }
 
     fn truncate(&mut self, len: usize) -> Result<()> {
         if let Some(short) = self.layers.iter().find(|l| l.len < len) {
-            return Err(Error::Truncate {
-                len: short.len,
-                to: len,
-            });
+            return Err(Error::Truncate { len: short.len, to: len });
         }
         self.layers.iter_mut().for_each(|l| l.len = len);
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        self.layers
-            .iter()
-            .map(|l| 4 * (l.k.elem_count() + l.v.elem_count()) as u64)
-            .sum()
+        self.layers.iter().map(|l| 4 * (l.k.elem_count() + l.v.elem_count()) as u64).sum()
     }
 }
 
@@ -207,30 +167,14 @@ mod tests {
     use crate::rows::from_rows;
 
     fn rows(n: usize, h: usize, seed: usize) -> Tensor {
-        from_rows(
-            (0..n * h * 4)
-                .map(|i| ((i * 53 + seed * 17) % 89) as f32 / 44.0 - 1.0)
-                .collect(),
-            &[n, h, 4],
-        )
-        .unwrap()
+        from_rows((0..n * h * 4).map(|i| ((i * 53 + seed * 17) % 89) as f32 / 44.0 - 1.0).collect(), &[n, h, 4])
+            .unwrap()
     }
 
     fn step_all(cache: &mut DenseCache, n: usize, seed: usize) -> Vec<f32> {
         let workers = Workers::new(2).unwrap();
         let (q, k, v) = (rows(n, 4, seed), rows(n, 2, seed + 1), rows(n, 2, seed + 2));
-        let answer = cache
-            .attend(
-                &Run::new(&workers),
-                0,
-                Step {
-                    q: &q,
-                    k: &k,
-                    v: &v,
-                    scale: 0.5,
-                },
-            )
-            .unwrap();
+        let answer = cache.attend(&Run::new(&workers), 0, Step { q: &q, k: &k, v: &v, scale: 0.5 }).unwrap();
         answer.flatten_all().unwrap().to_vec1().unwrap()
     }
 
@@ -243,10 +187,7 @@ mod tests {
         step_all(&mut cache, 90, 9);
         cache.truncate(70).unwrap();
         assert_eq!(first, step_all(&mut cache, 3, 2));
-        assert!(matches!(
-            cache.truncate(74),
-            Err(Error::Truncate { len: 73, to: 74 })
-        ));
+        assert!(matches!(cache.truncate(74), Err(Error::Truncate { len: 73, to: 74 })));
     }
 
     #[test]
@@ -266,23 +207,8 @@ mod tests {
         step_all(&mut cache, 5, 1);
         let workers = Workers::new(1).unwrap();
         let (q, k) = (rows(2, 4, 0), rows(2, 2, 0));
-        let full = cache.attend(
-            &Run::new(&workers),
-            0,
-            Step {
-                q: &q,
-                k: &k,
-                v: &k,
-                scale: 1.0,
-            },
-        );
-        assert!(matches!(
-            full,
-            Err(Error::ContextFull {
-                needed: 7,
-                limit: 6
-            })
-        ));
+        let full = cache.attend(&Run::new(&workers), 0, Step { q: &q, k: &k, v: &k, scale: 1.0 });
+        assert!(matches!(full, Err(Error::ContextFull { needed: 7, limit: 6 })));
         assert_eq!(cache.len(0), 5);
     }
 
@@ -292,16 +218,7 @@ mod tests {
         let workers = Workers::new(1).unwrap();
         let (q, k) = (rows(1, 4, 0), rows(1, 4, 0));
         assert!(matches!(
-            cache.attend(
-                &Run::new(&workers),
-                0,
-                Step {
-                    q: &q,
-                    k: &k,
-                    v: &k,
-                    scale: 1.0
-                }
-            ),
+            cache.attend(&Run::new(&workers), 0, Step { q: &q, k: &k, v: &k, scale: 1.0 }),
             Err(Error::Shape { .. })
         ));
     }

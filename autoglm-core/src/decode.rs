@@ -29,9 +29,7 @@ impl Positions {
         let end = u32::try_from(n)
             .ok()
             .and_then(|n| start.checked_add(n))
-            .ok_or(Error::Overflow {
-                what: "text positions",
-            })?;
+            .ok_or(Error::Overflow { what: "text positions" })?;
         self.0.extend((start..end).map(|p| [p; 3]));
         Ok(())
     }
@@ -55,11 +53,7 @@ impl Positions {
         let end = start.saturating_add(len);
         match self.0.get(start..end) {
             Some(rows) => Ok(Self(rows.to_vec())),
-            None => Err(Error::Rows {
-                what: "positions",
-                expected: end,
-                got: self.0.len(),
-            }),
+            None => Err(Error::Rows { what: "positions", expected: end, got: self.0.len() }),
         }
     }
 
@@ -105,17 +99,9 @@ impl DecoderInput {
     pub fn new(rows: Tensor, positions: Positions, want: Want) -> Result<Self> {
         let (n, _) = rows.dims2()?;
         if n != positions.len() || n == 0 {
-            return Err(Error::Rows {
-                what: "positions of decoder rows",
-                expected: n,
-                got: positions.len(),
-            });
+            return Err(Error::Rows { what: "positions of decoder rows", expected: n, got: positions.len() });
         }
-        Ok(Self {
-            rows,
-            positions,
-            want,
-        })
+        Ok(Self { rows, positions, want })
     }
 
     /// The rows, (n, c).
@@ -149,27 +135,15 @@ impl DecoderInput {
     /// [`Error::Rows`] when `size` is zero.
     pub fn chunks(&self, size: usize) -> Result<Vec<Self>> {
         if size == 0 {
-            return Err(Error::Rows {
-                what: "rows per chunk",
-                expected: 1,
-                got: 0,
-            });
+            return Err(Error::Rows { what: "rows per chunk", expected: 1, got: 0 });
         }
         let n = self.len();
         (0..n)
             .step_by(size)
             .map(|start| {
                 let len = size.min(n - start);
-                let want = if self.want == Want::Last && start + len < n {
-                    Want::Nothing
-                } else {
-                    self.want
-                };
-                Self::new(
-                    self.rows.narrow(0, start, len)?,
-                    self.positions.narrow(start, len)?,
-                    want,
-                )
+                let want = if self.want == Want::Last && start + len < n { Want::Nothing } else { self.want };
+                Self::new(self.rows.narrow(0, start, len)?, self.positions.narrow(start, len)?, want)
             })
             .collect()
     }
@@ -195,9 +169,6 @@ mod tests {
     fn narrowing_past_the_end_is_an_error() {
         let positions = Positions::text(0, 4).unwrap();
         assert!(positions.narrow(2, 3).is_err());
-        assert_eq!(
-            positions.narrow(2, 2).unwrap().as_slice(),
-            &[[2; 3], [3; 3]]
-        );
+        assert_eq!(positions.narrow(2, 2).unwrap().as_slice(), &[[2; 3], [3; 3]]);
     }
 }

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::norm::silu_mul;
 use crate::rows::{from_rows, with_rows};
 use crate::{
-    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, RmsNorm, Run,
-    Source, TensorBytes, TokenId,
+    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, RmsNorm, Run, Source, TensorBytes,
+    TokenId,
 };
 
 /// Up to this many rows of input, reading the weight once per row is cheaper than widening it.
@@ -34,50 +34,29 @@ impl DenseSource {
     /// are converted (and copied) when they are asked for; without one they stay as they are.
     #[must_use]
     pub fn new(checkpoint: Arc<Checkpoint>, precision: Option<FloatType>) -> Self {
-        Self {
-            checkpoint,
-            precision,
-        }
+        Self { checkpoint, precision }
     }
 
     /// A tensor's numbers in the wanted type, its first dimension, and the product of the others.
     fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
         let info = self.checkpoint.info(name)?;
-        let others = info
-            .shape
-            .iter()
-            .skip(1)
-            .try_fold(1usize, |n, d| n.checked_mul(*d));
+        let others = info.shape.iter().skip(1).try_fold(1usize, |n, d| n.checked_mul(*d));
         if info.shape.len() < 2 || info.shape.first() != Some(&rows) || others != Some(columns) {
-            return Err(Error::Shape {
-                name: name.to_owned(),
-                expected: vec![rows, columns],
-                got: info.shape.clone(),
-            });
+            return Err(Error::Shape { name: name.to_owned(), expected: vec![rows, columns], got: info.shape.clone() });
         }
         let stored = info.float()?;
         let bytes = self.checkpoint.bytes(name)?;
         let Some(kind) = self.precision.filter(|wanted| *wanted != stored) else {
-            return Ok(Matrix {
-                bytes,
-                kind: stored,
-                rows,
-                columns,
-            });
+            return Ok(Matrix { bytes, kind: stored, rows, columns });
         };
-        let mut converted = Vec::with_capacity(rows * columns * kind.size());
+        let mut converted = reserve(name, rows, columns * kind.size())?;
         let mut row = Vec::with_capacity(columns);
         for stored_row in bytes.chunks_exact((columns * stored.size()).max(1)) {
             row.clear();
             stored.widen(stored_row, &mut row);
             kind.narrow(&row, &mut converted);
         }
-        Ok(Matrix {
-            bytes: TensorBytes::from(converted),
-            kind,
-            rows,
-            columns,
-        })
+        Ok(Matrix { bytes: TensorBytes::from(converted), kind, rows, columns })
     }
 }
 
@@ -89,11 +68,7 @@ impl Source for DenseSource {
                 let weight = self.matrix(&format!("{}.weight", m.name), m.out, m.inp)?;
                 let bias = m
                     .bias
-                    .then(|| {
-                        self.tensor(&format!("{}.bias", m.name), &[m.out])?
-                            .to_vec1()
-                            .map_err(Error::from)
-                    })
+                    .then(|| self.tensor(&format!("{}.bias", m.name), &[m.out])?.to_vec1().map_err(Error::from))
                     .transpose()?;
                 Ok(Map { weight, bias })
             })
@@ -108,16 +83,10 @@ impl Source for DenseSource {
         }
         let before = match before {
             Before::Nothing => Prepare::Nothing,
-            Before::RmsNorm { weight, eps } => {
-                Prepare::RmsNorm(RmsNorm::new(&self.tensor(weight, &[width])?, *eps)?)
-            }
+            Before::RmsNorm { weight, eps } => Prepare::RmsNorm(RmsNorm::new(&self.tensor(weight, &[width])?, *eps)?),
             Before::SiluMul => Prepare::SiluMul,
         };
-        Ok(Arc::new(Dense {
-            maps,
-            before,
-            width,
-        }))
+        Ok(Arc::new(Dense { maps, before, width }))
     }
 
     fn embedding(&self, name: &str, vocab_size: usize, width: usize) -> Result<Arc<dyn Embedding>> {
@@ -127,21 +96,25 @@ impl Source for DenseSource {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let info = self.checkpoint.info(name)?;
         if info.shape != shape {
-            return Err(Error::Shape {
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                got: info.shape.clone(),
-            });
+            return Err(Error::Shape { name: name.to_owned(), expected: shape.to_vec(), got: info.shape.clone() });
         }
         let mut values = Vec::new();
-        info.float()?
-            .widen(&self.checkpoint.bytes(name)?, &mut values);
+        info.float()?.widen(&self.checkpoint.bytes(name)?, &mut values);
         from_rows(values, shape)
     }
 
     fn bytes(&self, name: &str) -> Result<TensorBytes> {
         self.checkpoint.bytes(name)
     }
+}
+
+/// An empty buffer for `rows` of `stride` bytes. Asking before taking turns a tensor that is larger
+/// than memory into an error.
+fn reserve(name: &str, rows: usize, stride: usize) -> Result<Vec<u8>> {
+    let bytes = rows.checked_mul(stride).ok_or(Error::Overflow { what: "bytes of a converted tensor" })?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(bytes).map_err(|source| Error::Memory { name: name.to_owned(), bytes, source })?;
+    Ok(buffer)
 }
 
 /// A stored matrix, (rows, columns).
@@ -182,17 +155,12 @@ impl Matrix {
                     let rows = tile.min(self.rows - start);
                     let stride = self.columns * self.kind.size();
                     let mut wide = Vec::with_capacity(rows * self.columns);
-                    self.kind
-                        .widen(&self.bytes[start * stride..][..rows * stride], &mut wide);
+                    self.kind.widen(&self.bytes[start * stride..][..rows * stride], &mut wide);
                     Ok(x.matmul(&from_rows(wide, &[rows, self.columns])?.t()?)?)
                 })
                 .collect::<Result<Vec<_>>>()
         })?;
-        Ok(if let [only] = tiles.as_slice() {
-            only.clone()
-        } else {
-            Tensor::cat(&tiles, 1)?
-        })
+        Ok(if let [only] = tiles.as_slice() { only.clone() } else { Tensor::cat(&tiles, 1)? })
     }
 
     fn multiply_few(&self, run: &Run<'_>, x: &Tensor, n: usize) -> Result<Tensor> {
@@ -201,10 +169,7 @@ impl Matrix {
         let mut out = vec![0f32; n * self.rows];
         with_rows(x, |x| {
             run.install(|| {
-                for (out, x) in out
-                    .chunks_mut(self.rows.max(1))
-                    .zip(x.chunks(self.columns.max(1)))
-                {
+                for (out, x) in out.chunks_mut(self.rows.max(1)).zip(x.chunks(self.columns.max(1))) {
                     out.par_chunks_mut(ROWS_PER_TASK)
                         .enumerate()
                         .for_each(|(task, out)| self.dot_rows(x, task * ROWS_PER_TASK, out));
@@ -262,11 +227,7 @@ impl Projection for Dense {
                 }
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(if let [only] = outs.as_slice() {
-            only.clone()
-        } else {
-            Tensor::cat(&outs, 1)?
-        })
+        Ok(if let [only] = outs.as_slice() { only.clone() } else { Tensor::cat(&outs, 1)? })
     }
 
     fn width_in(&self) -> usize {
@@ -289,10 +250,7 @@ impl Embedding for Table {
         let mut values = Vec::with_capacity(ids.len() * self.0.columns);
         for id in ids {
             if id.0 as usize >= self.0.rows {
-                return Err(Error::TokenOutOfRange {
-                    id: *id,
-                    vocab_size: self.0.rows,
-                });
+                return Err(Error::TokenOutOfRange { id: *id, vocab_size: self.0.rows });
             }
             self.0.kind.widen(self.0.row(id.0 as usize), &mut values);
         }
@@ -307,3 +265,6 @@ impl Embedding for Table {
         self.0.columns
     }
 }
+
+#[cfg(test)]
+mod tests;

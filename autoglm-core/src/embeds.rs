@@ -33,19 +33,9 @@ impl Embeds {
     ) -> Result<Self> {
         let (n, _) = rows.dims2()?;
         if n != coords.len() {
-            return Err(Error::Rows {
-                what: "coordinates of encoder rows",
-                expected: n,
-                got: coords.len(),
-            });
+            return Err(Error::Rows { what: "coordinates of encoder rows", expected: n, got: coords.len() });
         }
-        Ok(Self {
-            rows,
-            coords,
-            extent,
-            modality,
-            digest,
-        })
+        Ok(Self { rows, coords, extent, modality, digest })
     }
 
     /// The rows, (n, c).
@@ -88,11 +78,7 @@ impl Embeds {
     /// The prompt unit these rows are.
     #[must_use]
     pub fn unit(&self) -> Unit {
-        Unit::Media {
-            digest: self.digest,
-            modality: self.modality,
-            tokens: self.len(),
-        }
+        Unit::Media { digest: self.digest, modality: self.modality, tokens: self.len() }
     }
 }
 
@@ -105,20 +91,7 @@ mod tests {
     #[test]
     fn rows_without_coordinates_are_refused() {
         let rows = Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap();
-        let made = Embeds::new(
-            rows,
-            vec![[0; 3]; 2],
-            [1, 1, 3],
-            Modality::Image,
-            MediaDigest([0; 32]),
-        );
-        assert!(matches!(
-            made,
-            Err(Error::Rows {
-                expected: 3,
-                got: 2,
-                ..
-            })
-        ));
+        let made = Embeds::new(rows, vec![[0; 3]; 2], [1, 1, 3], Modality::Image, MediaDigest([0; 32]));
+        assert!(matches!(made, Err(Error::Rows { expected: 3, got: 2, .. })));
     }
 }

@@ -143,6 +143,16 @@ pub enum Error {
         /// Rows it was asked to keep.
         to: usize,
     },
+    /// The system has not the memory for a converted tensor.
+    #[error("no memory for the {bytes} bytes of `{name}`")]
+    Memory {
+        /// The tensor.
+        name: String,
+        /// Bytes asked for.
+        bytes: usize,
+        /// The allocator's reason.
+        source: std::collections::TryReserveError,
+    },
     /// The worker threads did not start.
     #[error("cannot start {threads} worker threads")]
     Workers {

@@ -40,27 +40,9 @@ impl FloatType {
     /// hold byte counts to multiples of [`FloatType::size`] when they open a tensor.
     pub fn widen(self, bytes: &[u8], into: &mut Vec<f32>) {
         Simd::detect().0.dispatch(|| match self {
-            Self::F32 => into.extend(
-                bytes
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| f32::from_le_bytes(*b)),
-            ),
-            Self::F16 => into.extend(
-                bytes
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|b| f16_to_f32(u16::from_le_bytes(*b))),
-            ),
-            Self::Bf16 => into.extend(
-                bytes
-                    .as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|b| bf16_to_f32(u16::from_le_bytes(*b))),
-            ),
+            Self::F32 => into.extend(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
+            Self::F16 => into.extend(bytes.as_chunks::<2>().0.iter().map(|b| f16_to_f32(u16::from_le_bytes(*b)))),
+            Self::Bf16 => into.extend(bytes.as_chunks::<2>().0.iter().map(|b| bf16_to_f32(u16::from_le_bytes(*b)))),
         });
     }
 
@@ -78,13 +60,20 @@ impl FloatType {
     pub fn dot(self, row: &[u8], x: &[f32]) -> f32 {
         Simd::detect().0.dispatch(|| match self {
             Self::F32 => dot_lanes(row.as_chunks::<4>().0, x, f32::from_le_bytes),
-            Self::F16 => dot_lanes(row.as_chunks::<2>().0, x, |b| {
-                f16_to_f32(u16::from_le_bytes(b))
-            }),
-            Self::Bf16 => dot_lanes(row.as_chunks::<2>().0, x, |b| {
-                bf16_to_f32(u16::from_le_bytes(b))
-            }),
+            Self::F16 => dot_lanes(row.as_chunks::<2>().0, x, |b| f16_to_f32(u16::from_le_bytes(b))),
+            Self::Bf16 => dot_lanes(row.as_chunks::<2>().0, x, |b| bf16_to_f32(u16::from_le_bytes(b))),
         })
+    }
+}
+
+/// The instruction set that this process's loops run on: `avx2`, `neon` or `scalar`.
+#[must_use]
+pub fn isa() -> &'static str {
+    match format!("{:?}", pulp::Arch::new()).as_str() {
+        arch if arch.starts_with("V3") => "avx2",
+        arch if arch.starts_with("V4") => "avx512",
+        arch if arch.starts_with("Neon") => "neon",
+        _ => "scalar",
     }
 }
 
@@ -113,11 +102,7 @@ fn f16_to_f32(bits: u16) -> f32 {
     let rebased = f32::from_bits(magnitude << 13) * f32::from_bits((112 + 127) << 23);
     // Infinity and NaN keep all exponent bits set.
     let special = f32::from_bits(0x7f80_0000 | (magnitude << 13));
-    let value = if magnitude >= 0x7c00 {
-        special
-    } else {
-        rebased
-    };
+    let value = if magnitude >= 0x7c00 { special } else { rebased };
     f32::from_bits(value.to_bits() | sign)
 }
 
@@ -143,10 +128,9 @@ mod tests {
     #[test]
     fn every_half_precision_pattern_widens_as_the_half_crate_says() {
         for bits in 0..=u16::MAX {
-            for (ours, theirs) in [
-                (f16_to_f32(bits), f16::from_bits(bits).to_f32()),
-                (bf16_to_f32(bits), bf16::from_bits(bits).to_f32()),
-            ] {
+            for (ours, theirs) in
+                [(f16_to_f32(bits), f16::from_bits(bits).to_f32()), (bf16_to_f32(bits), bf16::from_bits(bits).to_f32())]
+            {
                 assert!(
                     ours == theirs && ours.is_sign_negative() == theirs.is_sign_negative()
                         || ours.is_nan() && theirs.is_nan(),
@@ -178,17 +162,9 @@ mod tests {
                 let (mut bytes, mut stored) = (Vec::new(), Vec::new());
                 kind.narrow(&row, &mut bytes);
                 kind.widen(&bytes, &mut stored);
-                let exact: f64 = stored
-                    .iter()
-                    .zip(&x)
-                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                    .sum();
+                let exact: f64 = stored.iter().zip(&x).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 // 70 products of magnitude at most 1, each rounded in f32.
-                assert!(
-                    (f64::from(kind.dot(&bytes, &x)) - exact).abs() < 1e-5,
-                    "{n} {}",
-                    kind.name()
-                );
+                assert!((f64::from(kind.dot(&bytes, &x)) - exact).abs() < 1e-5, "{n} {}", kind.name());
             }
         }
     }

@@ -21,10 +21,7 @@ impl RmsNorm {
     /// # Errors
     /// [`Error::Tensor`] when the weight has not one dimension of f32.
     pub fn new(weight: &Tensor, eps: f32) -> Result<Self> {
-        Ok(Self {
-            weight: weight.to_vec1()?,
-            eps,
-        })
+        Ok(Self { weight: weight.to_vec1()?, eps })
     }
 
     /// Normalises the rows of `x`, (n, c) → (n, c).
@@ -43,11 +40,9 @@ impl RmsNorm {
         let mut out = vec![0f32; n * c];
         with_rows(x, |x| {
             run.install(|| {
-                out.par_chunks_mut(c)
-                    .zip(x.par_chunks(c))
-                    .for_each(|(out, x)| {
-                        Simd::detect().0.dispatch(|| self.row(x, out));
-                    });
+                out.par_chunks_mut(c).zip(x.par_chunks(c)).for_each(|(out, x)| {
+                    Simd::detect().0.dispatch(|| self.row(x, out));
+                });
             });
         })?;
         from_rows(out, &[n, c])
@@ -94,16 +89,14 @@ pub fn silu_mul(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
     if f > 0 {
         with_rows(x, |x| {
             run.install(|| {
-                out.par_chunks_mut(f)
-                    .zip(x.par_chunks(two_f))
-                    .for_each(|(out, x)| {
-                        let (gate, up) = x.split_at(f);
-                        Simd::detect().0.dispatch(|| {
-                            for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
-                                *out = g / (1.0 + crate::softmax::exp(-*g)) * u;
-                            }
-                        });
+                out.par_chunks_mut(f).zip(x.par_chunks(two_f)).for_each(|(out, x)| {
+                    let (gate, up) = x.split_at(f);
+                    Simd::detect().0.dispatch(|| {
+                        for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
+                            *out = g / (1.0 + crate::softmax::exp(-*g)) * u;
+                        }
                     });
+                });
             });
         })?;
     }
@@ -121,9 +114,7 @@ mod tests {
     const CLOSE: f64 = 2e-6;
 
     fn sample(n: usize) -> Vec<f32> {
-        (0..n)
-            .map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.13)
-            .collect()
+        (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.13).collect()
     }
 
     #[test]
@@ -131,22 +122,14 @@ mod tests {
         let workers = Workers::new(2).unwrap();
         for c in 1..40 {
             let (x, w) = (sample(3 * c), sample(c));
-            let norm =
-                RmsNorm::new(&Tensor::from_slice(&w, c, &Device::Cpu).unwrap(), 1e-5).unwrap();
-            let got = norm
-                .forward(
-                    &Run::new(&workers),
-                    &Tensor::from_slice(&x, (3, c), &Device::Cpu).unwrap(),
-                )
-                .unwrap();
+            let norm = RmsNorm::new(&Tensor::from_slice(&w, c, &Device::Cpu).unwrap(), 1e-5).unwrap();
+            let got =
+                norm.forward(&Run::new(&workers), &Tensor::from_slice(&x, (3, c), &Device::Cpu).unwrap()).unwrap();
             for (row, got) in x.chunks(c).zip(got.to_vec2::<f32>().unwrap()) {
                 let ms = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / c as f64;
                 for ((x, w), got) in row.iter().zip(&w).zip(got) {
                     let want = f64::from(*x) / (ms + 1e-5).sqrt() * f64::from(*w);
-                    assert!(
-                        (f64::from(got) - want).abs() <= CLOSE * want.abs().max(1.0),
-                        "{c}: {got} {want}"
-                    );
+                    assert!((f64::from(got) - want).abs() <= CLOSE * want.abs().max(1.0), "{c}: {got} {want}");
                 }
             }
         }
@@ -158,18 +141,11 @@ mod tests {
         let gate = [-200.0f32, -20.0, -1.0, 0.0, 1.0, 20.0, 200.0];
         let up = [1.5f32; 7];
         let x: Vec<f32> = gate.iter().chain(&up).copied().collect();
-        let y = silu_mul(
-            &Run::new(&workers),
-            &Tensor::from_vec(x, (1, 14), &Device::Cpu).unwrap(),
-        )
-        .unwrap();
+        let y = silu_mul(&Run::new(&workers), &Tensor::from_vec(x, (1, 14), &Device::Cpu).unwrap()).unwrap();
         for (g, y) in gate.iter().zip(y.to_vec2::<f32>().unwrap().remove(0)) {
             let g = f64::from(*g);
             let want = g / (1.0 + (-g).exp()) * 1.5;
-            assert!(
-                (f64::from(y) - want).abs() <= CLOSE * want.abs().max(1.0),
-                "{g}: {y} {want}"
-            );
+            assert!((f64::from(y) - want).abs() <= CLOSE * want.abs().max(1.0), "{g}: {y} {want}");
         }
     }
 }

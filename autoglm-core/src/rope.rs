@@ -47,15 +47,8 @@ impl Rope {
     ///
     /// # Errors
     /// [`Error::Config`] when the sections do not add up to half of `rotary_dim`.
-    pub fn sectioned(
-        theta: f64,
-        rotary_dim: usize,
-        sections: &[usize],
-        pairing: Pairing,
-    ) -> Result<Self> {
-        let total = sections
-            .iter()
-            .try_fold(0usize, |sum, s| sum.checked_add(*s));
+    pub fn sectioned(theta: f64, rotary_dim: usize, sections: &[usize], pairing: Pairing) -> Result<Self> {
+        let total = sections.iter().try_fold(0usize, |sum, s| sum.checked_add(*s));
         if total != Some(rotary_dim / 2) || sections.len() > 3 {
             return Err(Error::Config {
                 field: "mrope_section",
@@ -63,14 +56,9 @@ impl Rope {
                 why: "at most three sections that add up to half of the rotary width",
             });
         }
-        let axes = sections
-            .iter()
-            .enumerate()
-            .flat_map(|(axis, s)| std::iter::repeat_n(axis, *s));
-        let pairs = inverse_frequencies(theta, rotary_dim)?
-            .zip(axes)
-            .map(|(inv_freq, axis)| Pair { inv_freq, axis })
-            .collect();
+        let axes = sections.iter().enumerate().flat_map(|(axis, s)| std::iter::repeat_n(axis, *s));
+        let pairs =
+            inverse_frequencies(theta, rotary_dim)?.zip(axes).map(|(inv_freq, axis)| Pair { inv_freq, axis }).collect();
         Ok(Self { pairs, pairing })
     }
 
@@ -79,9 +67,7 @@ impl Rope {
     /// # Errors
     /// [`Error::Config`] when theta or the width cannot make angles.
     pub fn plain(theta: f64, rotary_dim: usize, pairing: Pairing) -> Result<Self> {
-        let pairs = inverse_frequencies(theta, rotary_dim)?
-            .map(|inv_freq| Pair { inv_freq, axis: 0 })
-            .collect();
+        let pairs = inverse_frequencies(theta, rotary_dim)?.map(|inv_freq| Pair { inv_freq, axis: 0 }).collect();
         Ok(Self { pairs, pairing })
     }
 
@@ -98,16 +84,10 @@ impl Rope {
                 why: "the width of a vision head must be a multiple of four",
             });
         }
-        let of_axis = |axis| {
-            Ok::<_, Error>(
-                inverse_frequencies(theta, width / 2)?.map(move |inv_freq| Pair { inv_freq, axis }),
-            )
-        };
+        let of_axis =
+            |axis| Ok::<_, Error>(inverse_frequencies(theta, width / 2)?.map(move |inv_freq| Pair { inv_freq, axis }));
         let pairs = of_axis(1)?.chain(of_axis(2)?).collect();
-        Ok(Self {
-            pairs,
-            pairing: Pairing::HalfSplit,
-        })
+        Ok(Self { pairs, pairing: Pairing::HalfSplit })
     }
 
     /// Angles of these positions, formed in f32 whatever the model stores: in bf16, positions above
@@ -123,11 +103,7 @@ impl Rope {
                 sin.push(s as f32);
             }
         }
-        Angles {
-            cos,
-            sin,
-            rows: positions.len(),
-        }
+        Angles { cos, sin, rows: positions.len() }
     }
 
     /// Turns the heads of `x`, (n, h, d) → (n, h, d). Dimensions beyond the rotary width stay.
@@ -150,10 +126,7 @@ impl Rope {
                 out.par_chunks_mut(h * d)
                     .zip(angles.cos.par_chunks(half))
                     .zip(angles.sin.par_chunks(half))
-                    .for_each(|((row, cos), sin)| {
-                        row.chunks_exact_mut(d)
-                            .for_each(|head| self.turn(head, cos, sin))
-                    });
+                    .for_each(|((row, cos), sin)| row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin)));
             });
         }
         from_rows(out, &[n, h, d])
@@ -171,8 +144,8 @@ impl Rope {
     }
 }
 
-/// theta^(−2j / dim) for j < dim / 2. The power is taken in f64 and rounded once, where
-/// transformers takes it in f32: at most one unit in the last place apart.
+/// theta^(−2j / dim) for j < dim / 2, rounded to f32 where transformers rounds: the exponent, the
+/// power, and its inverse. One unit in the last place is worth a milliradian at position 65 535.
 fn inverse_frequencies(theta: f64, dim: usize) -> Result<impl Iterator<Item = f32>> {
     if !(theta.is_finite() && theta > 1.0) {
         return Err(Error::Config {
@@ -188,11 +161,16 @@ fn inverse_frequencies(theta: f64, dim: usize) -> Result<impl Iterator<Item = f3
             why: "the rotary width must be even",
         });
     }
-    Ok((0..dim / 2).map(move |j| theta.powf(-((2 * j) as f64) / dim as f64) as f32))
+    Ok((0..dim / 2).map(move |j| {
+        let exponent = (2 * j) as f32 / dim as f32;
+        1.0 / (theta.powf(f64::from(exponent)) as f32)
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use autoglm_testing::Golden;
+
     use super::*;
     use crate::Workers;
 
@@ -201,13 +179,7 @@ mod tests {
     }
 
     fn heads(n: usize, h: usize, d: usize) -> Tensor {
-        from_rows(
-            (0..n * h * d)
-                .map(|i| ((i * 31 % 97) as f32 - 48.0) * 0.05)
-                .collect(),
-            &[n, h, d],
-        )
-        .unwrap()
+        from_rows((0..n * h * d).map(|i| ((i * 31 % 97) as f32 - 48.0) * 0.05).collect(), &[n, h, d]).unwrap()
     }
 
     #[test]
@@ -226,6 +198,38 @@ mod tests {
             assert!((rope.pairs[j].inv_freq / f - 1.0f32).abs() < 2e-7, "{j}");
         }
         assert_eq!([7, 8, 19, 20].map(|j| rope.pairs[j].axis), [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn frequencies_and_angles_equal_transformers() {
+        // Sines and cosines of the same f32 angle, each rounded to f32.
+        const ROUNDING: f32 = 2e-7;
+        let golden = Golden::component("rope");
+        let flat = |name: &str| golden.tensor(name).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let rope = text();
+        assert_eq!(rope.pairs.iter().map(|p| p.inv_freq).collect::<Vec<_>>(), flat("text.inv_freq"));
+        let axes = golden.integers("text.position_ids");
+        let n = axes.len() / 3;
+        let mut positions = Positions::default();
+        (0..n).for_each(|i| positions.push([0, 1, 2].map(|axis| axes[axis * n + i] as u32)));
+        let angles = rope.angles(&positions);
+        // transformers writes each angle of an interleaved pair twice, and the half-split ones end to end.
+        for (name, ours) in [("text.cos", &angles.cos), ("text.sin", &angles.sin)] {
+            for (ours, theirs) in ours.iter().zip(flat(name).iter().step_by(2)) {
+                assert!((ours - theirs).abs() <= ROUNDING, "{name}: {ours} {theirs}");
+            }
+        }
+        let rope = Rope::axial(10_000.0, 128).unwrap();
+        let mut positions = Positions::default();
+        golden.integers("vision.position_ids").chunks(2).for_each(|p| positions.push([0, p[0] as u32, p[1] as u32]));
+        let angles = rope.angles(&positions);
+        for (name, ours) in [("vision.cos", &angles.cos), ("vision.sin", &angles.sin)] {
+            for (ours, theirs) in ours.chunks(64).zip(flat(name).chunks(128)) {
+                for (ours, theirs) in ours.iter().zip(theirs) {
+                    assert!((ours - theirs).abs() <= ROUNDING, "{name}: {ours} {theirs}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -265,13 +269,9 @@ mod tests {
         let mut positions = Positions::default();
         positions.push([3, 7, 11]);
         positions.push([3, 8, 5]);
-        let y = rope
-            .apply(&Run::new(&workers), &x, &rope.angles(&positions))
-            .unwrap();
-        let (x, y) = (
-            x.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-            y.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-        );
+        let y = rope.apply(&Run::new(&workers), &x, &rope.angles(&positions)).unwrap();
+        let (x, y) =
+            (x.flatten_all().unwrap().to_vec1::<f32>().unwrap(), y.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         for (x, y) in x.chunks(128).zip(y.chunks(128)) {
             assert_eq!(x[64..], y[64..]);
             for j in 0..32 {

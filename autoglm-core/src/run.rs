@@ -15,19 +15,13 @@ impl Workers {
     /// [`Error::Workers`] when `threads` is zero or the system refuses them.
     pub fn new(threads: usize) -> Result<Self> {
         if threads == 0 {
-            return Err(Error::Workers {
-                threads,
-                source: None,
-            });
+            return Err(Error::Workers { threads, source: None });
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("autoglm-{i}"))
             .build()
-            .map_err(|source| Error::Workers {
-                threads,
-                source: Some(source),
-            })?;
+            .map_err(|source| Error::Workers { threads, source: Some(source) })?;
         Ok(Self { pool })
     }
 
@@ -70,10 +64,7 @@ mod tests {
 
     #[test]
     fn no_workers_at_all_is_an_error() {
-        assert!(matches!(
-            Workers::new(0),
-            Err(Error::Workers { threads: 0, .. })
-        ));
+        assert!(matches!(Workers::new(0), Err(Error::Workers { threads: 0, .. })));
     }
 
     #[test]

@@ -16,15 +16,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let k = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
     let r = (clamped - k * LN_2_HIGH) - k * LN_2_LOW;
     let mut p = 1.0 / 5040.0;
-    for coefficient in [
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        0.5,
-        1.0,
-        1.0,
-    ] {
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = p * r + coefficient;
     }
     let power = f32::from_bits(((k as i32 + 127) as u32) << 23);
@@ -92,10 +84,7 @@ mod tests {
     fn softmax_matches_f64_at_every_length() {
         for n in 1..50 {
             let mut scores: Vec<f32> = (0..n).map(|i| ((i * 29 % 17) as f32 - 8.0) * 3.0).collect();
-            let exact: Vec<f64> = scores
-                .iter()
-                .map(|s| (f64::from(*s) * 0.25).exp())
-                .collect();
+            let exact: Vec<f64> = scores.iter().map(|s| (f64::from(*s) * 0.25).exp()).collect();
             let sum: f64 = exact.iter().sum();
             softmax(&mut scores, 0.25);
             for (got, want) in scores.iter().zip(&exact) {

@@ -57,12 +57,7 @@ impl Member {
     /// A member without bias.
     #[must_use]
     pub fn new(name: impl Into<String>, out: usize, inp: usize) -> Self {
-        Self {
-            name: name.into(),
-            out,
-            inp,
-            bias: false,
-        }
+        Self { name: name.into(), out, inp, bias: false }
     }
 
     /// The same member, with a bias if `bias` is true.

@@ -34,9 +34,7 @@ impl Grid {
         (self.t as usize)
             .checked_mul(self.h as usize)
             .and_then(|n| n.checked_mul(self.w as usize))
-            .ok_or(Error::Overflow {
-                what: "patches of a picture",
-            })
+            .ok_or(Error::Overflow { what: "patches of a picture" })
     }
 
     /// The grid after `merge` × `merge` patches were folded into one row each.
@@ -44,18 +42,11 @@ impl Grid {
     /// # Errors
     /// [`Error::Grid`] when a side is no positive multiple of `merge`.
     pub fn merged(&self, merge: u32) -> Result<Self> {
-        let divisible = merge > 0
-            && [self.h, self.w]
-                .iter()
-                .all(|side| *side > 0 && side % merge == 0);
+        let divisible = merge > 0 && [self.h, self.w].iter().all(|side| *side > 0 && side % merge == 0);
         if self.t == 0 || !divisible {
             return Err(Error::Grid { grid: *self, merge });
         }
-        Ok(Self {
-            t: self.t,
-            h: self.h / merge,
-            w: self.w / merge,
-        })
+        Ok(Self { t: self.t, h: self.h / merge, w: self.w / merge })
     }
 }
 
@@ -101,19 +92,12 @@ mod tests {
         let grid = Grid { t: 1, h: 5, w: 4 };
         assert!(matches!(grid.merged(2), Err(Error::Grid { grid: g, merge: 2 }) if g == grid));
         assert!(grid.merged(0).is_err());
-        assert_eq!(
-            Grid { t: 1, h: 6, w: 4 }.merged(2).unwrap(),
-            Grid { t: 1, h: 3, w: 2 }
-        );
+        assert_eq!(Grid { t: 1, h: 6, w: 4 }.merged(2).unwrap(), Grid { t: 1, h: 3, w: 2 });
     }
 
     #[test]
     fn patches_of_an_absurd_grid_are_an_error() {
-        let grid = Grid {
-            t: u32::MAX,
-            h: u32::MAX,
-            w: u32::MAX,
-        };
+        let grid = Grid { t: u32::MAX, h: u32::MAX, w: u32::MAX };
         assert!(matches!(grid.patches(), Err(Error::Overflow { .. })));
     }
 }

@@ -54,10 +54,7 @@ impl Deref for TensorBytes {
 impl From<Vec<u8>> for TensorBytes {
     fn from(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
-        Self {
-            backing: Backing::Owned(Arc::new(bytes)),
-            range,
-        }
+        Self { backing: Backing::Owned(Arc::new(bytes)), range }
     }
 }
 

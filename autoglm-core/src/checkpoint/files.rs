@@ -66,10 +66,7 @@ pub struct Files(Place);
 
 #[derive(Debug, Clone)]
 enum Place {
-    Directory {
-        root: PathBuf,
-        blobs: Option<PathBuf>,
-    },
+    Directory { root: PathBuf, blobs: Option<PathBuf> },
     Embedded(&'static [(&'static str, &'static [u8])]),
 }
 
@@ -81,21 +78,12 @@ impl Files {
     /// - [`Error::File`] when it is not a directory.
     pub fn directory(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let root = fs::canonicalize(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let root = fs::canonicalize(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         if !root.is_dir() {
-            return Err(Error::File {
-                path: path.to_owned(),
-                source: FileError::NotADirectory,
-            });
+            return Err(Error::File { path: path.to_owned(), source: FileError::NotADirectory });
         }
-        let blobs = root
-            .parent()
-            .filter(|up| up.ends_with("snapshots"))
-            .and_then(Path::parent)
-            .map(|repo| repo.join("blobs"));
+        let blobs =
+            root.parent().filter(|up| up.ends_with("snapshots")).and_then(Path::parent).map(|repo| repo.join("blobs"));
         Ok(Self(Place::Directory { root, blobs }))
     }
 
@@ -112,17 +100,11 @@ impl Files {
     ///   `limit`, not a regular file, or a link out of the checkpoint.
     /// - [`Error::Read`] when the system will not give its contents.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
-        let too_large = |path: &Path, len| {
-            Err(Error::File {
-                path: path.to_owned(),
-                source: FileError::TooLarge { len, limit },
-            })
-        };
+        let too_large =
+            |path: &Path, len| Err(Error::File { path: path.to_owned(), source: FileError::TooLarge { len, limit } });
         match self.find(name)? {
             None => Ok(None),
-            Some(Found::Embedded(bytes)) if bytes.len() > limit => {
-                too_large(Path::new(name), bytes.len() as u64)
-            }
+            Some(Found::Embedded(bytes)) if bytes.len() > limit => too_large(Path::new(name), bytes.len() as u64),
             Some(Found::Embedded(bytes)) => Ok(Some(bytes.to_vec())),
             Some(Found::File { path, file, len }) => {
                 if len > limit as u64 {
@@ -131,15 +113,8 @@ impl Files {
                 // The file may grow while it is read: one byte more than allowed tells.
                 let mut bytes = Vec::new();
                 let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
-                read.map_err(|source| Error::Read {
-                    path: path.clone(),
-                    source,
-                })?;
-                if bytes.len() > limit {
-                    too_large(&path, bytes.len() as u64)
-                } else {
-                    Ok(Some(bytes))
-                }
+                read.map_err(|source| Error::Read { path: path.clone(), source })?;
+                if bytes.len() > limit { too_large(&path, bytes.len() as u64) } else { Ok(Some(bytes)) }
             }
         }
     }
@@ -154,21 +129,14 @@ impl Files {
         let Some(document) = self.read(name, CONFIG_LIMIT)? else {
             return Ok(None);
         };
-        json::parse(&document)
-            .map(Some)
-            .map_err(|source| Error::Json {
-                path: self.path(name),
-                source,
-            })
+        json::parse(&document).map(Some).map_err(|source| Error::Json { path: self.path(name), source })
     }
 
     /// The file `name`, mapped, with its path for messages; nothing when there is no such file.
     pub(crate) fn backing(&self, name: &str) -> Result<Option<(PathBuf, Backing)>> {
         match self.find(name)? {
             None => Ok(None),
-            Some(Found::Embedded(bytes)) => {
-                Ok(Some((PathBuf::from(name), Backing::Embedded(bytes))))
-            }
+            Some(Found::Embedded(bytes)) => Ok(Some((PathBuf::from(name), Backing::Embedded(bytes)))),
             Some(Found::File { path, file, .. }) => match map(&file) {
                 Ok(mapped) => Ok(Some((path, Backing::Mapped(Arc::new(mapped))))),
                 Err(source) => Err(Error::Read { path, source }),
@@ -193,12 +161,7 @@ impl Files {
     fn find(&self, name: &str) -> Result<Option<Found>> {
         let refuse = |path: PathBuf, source| Err(Error::File { path, source });
         if !is_plain(name) {
-            return refuse(
-                self.root(),
-                FileError::Name {
-                    name: name.to_owned(),
-                },
-            );
+            return refuse(self.root(), FileError::Name { name: name.to_owned() });
         }
         match &self.0 {
             Place::Embedded(files) => match files.iter().find(|(n, _)| *n == name) {
@@ -211,12 +174,7 @@ impl Files {
                     Ok(Ok((file, len))) => Ok(Some(Found::File { path, file, len })),
                     Ok(Err(source)) => refuse(path, source),
                     // A link whose target is gone is not an absent file.
-                    Err(e)
-                        if e.kind() == io::ErrorKind::NotFound
-                            && fs::symlink_metadata(&path).is_err() =>
-                    {
-                        Ok(None)
-                    }
+                    Err(e) if e.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => Ok(None),
                     Err(source) => Err(Error::Read { path, source }),
                 }
             }
@@ -233,17 +191,11 @@ enum Found {
 /// Whether `name` names a file in a directory and nothing else on any system: no separators, no
 /// drive, no parent.
 pub(crate) fn is_plain(name: &str) -> bool {
-    !matches!(name, "" | "." | "..")
-        && !name.contains(['/', '\\', ':'])
-        && !name.contains(char::is_control)
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ':']) && !name.contains(char::is_control)
 }
 
 /// Opens `path` if it is a regular file with contents under `root` or directly in `blobs`.
-fn open(
-    path: &Path,
-    root: &Path,
-    blobs: Option<&Path>,
-) -> io::Result<std::result::Result<(File, u64), FileError>> {
+fn open(path: &Path, root: &Path, blobs: Option<&Path>) -> io::Result<std::result::Result<(File, u64), FileError>> {
     let target = fs::canonicalize(path)?;
     if !target.starts_with(root) && (blobs.is_none() || target.parent() != blobs) {
         return Ok(Err(FileError::Outside { target }));

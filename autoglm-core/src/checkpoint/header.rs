@@ -166,9 +166,7 @@ pub(crate) struct Placed {
 
 /// The tensors of `file`, a whole safetensors file, in the order they lie in it.
 pub(crate) fn parse(file: &[u8]) -> Result<Vec<Placed>, HeaderError> {
-    let (length, rest) = file
-        .split_first_chunk::<LENGTH>()
-        .ok_or(HeaderError::Short { len: file.len() })?;
+    let (length, rest) = file.split_first_chunk::<LENGTH>().ok_or(HeaderError::Short { len: file.len() })?;
     let header = u64::from_le_bytes(*length);
     if header > LONGEST {
         return Err(HeaderError::Long { header });
@@ -176,28 +174,20 @@ pub(crate) fn parse(file: &[u8]) -> Result<Vec<Placed>, HeaderError> {
     let (text, data) = usize::try_from(header)
         .ok()
         .and_then(|header| rest.split_at_checked(header))
-        .ok_or(HeaderError::BeyondFile {
-            header,
-            len: file.len(),
-        })?;
+        .ok_or(HeaderError::BeyondFile { header, len: file.len() })?;
     if !text.starts_with(b"{") {
         return Err(HeaderError::NotAnObject);
     }
     // A copy: the file may be mapped and change between the check that it is text and its use as text.
-    let text = String::from_utf8(text.to_vec()).map_err(|e| HeaderError::NotUtf8 {
-        valid: e.utf8_error().valid_up_to(),
-    })?;
+    let text =
+        String::from_utf8(text.to_vec()).map_err(|e| HeaderError::NotUtf8 { valid: e.utf8_error().valid_up_to() })?;
     let Header(tensors) = serde_json::from_str(&text).map_err(|e| HeaderError::Json(e.into()))?;
     place(tensors, file.len() - data.len(), data.len())
 }
 
 /// Checks that `tensors` tile `data` bytes behind the first `start` of a file: in order, without
 /// gap, overlap or rest.
-fn place(
-    tensors: BTreeMap<String, Claim>,
-    start: usize,
-    data: usize,
-) -> Result<Vec<Placed>, HeaderError> {
+fn place(tensors: BTreeMap<String, Claim>, start: usize, data: usize) -> Result<Vec<Placed>, HeaderError> {
     let mut tensors: Vec<(String, Claim)> = tensors.into_iter().collect();
     // Stable, so that empty tensors at one offset stay ordered by name.
     tensors.sort_by_key(|(_, claim)| claim.data_offsets);
@@ -208,49 +198,22 @@ fn place(
         let (from, to) = claim.data_offsets;
         let needed = size(&tensor, dtype, &claim.shape.0)?;
         if to < from {
-            return Err(HeaderError::Reversed {
-                tensor,
-                start: from,
-                end: to,
-            });
+            return Err(HeaderError::Reversed { tensor, start: from, end: to });
         }
         if to - from != needed {
-            return Err(HeaderError::Size {
-                tensor,
-                dtype,
-                shape: claim.shape.0,
-                needed,
-                got: to - from,
-            });
+            return Err(HeaderError::Size { tensor, dtype, shape: claim.shape.0, needed, got: to - from });
         }
         if from < covered {
-            return Err(HeaderError::Overlap {
-                tensor,
-                start: from,
-                before: covered,
-            });
+            return Err(HeaderError::Overlap { tensor, start: from, before: covered });
         }
         if from > covered {
-            return Err(HeaderError::Gap {
-                tensor,
-                start: from,
-                before: covered,
-            });
+            return Err(HeaderError::Gap { tensor, start: from, before: covered });
         }
         if to > data {
-            return Err(HeaderError::BeyondEnd {
-                tensor,
-                end: to,
-                len: data,
-            });
+            return Err(HeaderError::BeyondEnd { tensor, end: to, len: data });
         }
         covered = to;
-        placed.push(Placed {
-            name: tensor,
-            dtype,
-            shape: claim.shape.0,
-            range: start + from..start + to,
-        });
+        placed.push(Placed { name: tensor, dtype, shape: claim.shape.0, range: start + from..start + to });
     }
     match data - covered {
         0 => Ok(placed),
@@ -261,21 +224,11 @@ fn place(
 /// Bytes of a tensor. Dimensions of zero do not hide an overflow of the others, so that whoever
 /// multiplies some of them later need not fear one.
 fn size(tensor: &str, dtype: Dtype, shape: &[usize]) -> Result<usize, HeaderError> {
-    let bits = shape
-        .iter()
-        .filter(|d| **d > 0)
-        .try_fold(dtype.bitsize(), |n, d| n.checked_mul(*d));
-    let bits = bits.ok_or_else(|| HeaderError::Overflow {
-        tensor: tensor.to_owned(),
-        shape: shape.to_vec(),
-    })?;
+    let bits = shape.iter().filter(|d| **d > 0).try_fold(dtype.bitsize(), |n, d| n.checked_mul(*d));
+    let bits = bits.ok_or_else(|| HeaderError::Overflow { tensor: tensor.to_owned(), shape: shape.to_vec() })?;
     let bits = if shape.contains(&0) { 0 } else { bits };
     if bits % 8 != 0 {
-        return Err(HeaderError::PartialByte {
-            tensor: tensor.to_owned(),
-            dtype,
-            shape: shape.to_vec(),
-        });
+        return Err(HeaderError::PartialByte { tensor: tensor.to_owned(), dtype, shape: shape.to_vec() });
     }
     Ok(bits / 8)
 }
@@ -299,9 +252,7 @@ impl<'de> Deserialize<'de> for Header {
                 let mut metadata = None;
                 while let Some(name) = map.next_key::<String>()? {
                     if name == METADATA {
-                        let text = map
-                            .next_value::<Named<String>>()
-                            .map_err(|why| of_name(&name, &why))?;
+                        let text = map.next_value::<Named<String>>().map_err(|why| of_name(&name, &why))?;
                         if metadata.replace(text).is_some() {
                             return Err(duplicate(&name));
                         }
@@ -330,10 +281,8 @@ struct Claim {
 
 impl Claim {
     fn dtype(&self, tensor: &str) -> Result<Dtype, HeaderError> {
-        let unknown = |_: serde::de::value::Error| HeaderError::Dtype {
-            tensor: tensor.to_owned(),
-            dtype: self.dtype.clone(),
-        };
+        let unknown =
+            |_: serde::de::value::Error| HeaderError::Dtype { tensor: tensor.to_owned(), dtype: self.dtype.clone() };
         Dtype::deserialize(StrDeserializer::new(&self.dtype)).map_err(unknown)
     }
 }
@@ -356,9 +305,7 @@ impl<'de> Deserialize<'de> for Shape {
                 let mut shape = Vec::new();
                 while let Some(dimension) = seq.next_element()? {
                     if shape.len() == MOST_DIMENSIONS {
-                        return Err(A::Error::custom(format_args!(
-                            "more than {MOST_DIMENSIONS} dimensions"
-                        )));
+                        return Err(A::Error::custom(format_args!("more than {MOST_DIMENSIONS} dimensions")));
                     }
                     shape.push(dimension);
                 }

@@ -77,6 +77,36 @@ pub(crate) struct Index {
     pub(crate) tensors: BTreeMap<String, usize>,
 }
 
+impl Index {
+    /// What is wrong, with the file it is wrong in.
+    pub(crate) fn fault(&self, source: IndexError) -> Error {
+        Error::Index { path: self.path.clone(), source }
+    }
+
+    /// Checks that a shard holds nothing but listed tensors.
+    pub(crate) fn lists_all<'a>(&self, shard: usize, held: impl Iterator<Item = &'a str>) -> Result<()> {
+        let tensors: Vec<String> = held.filter(|name| !self.tensors.contains_key(*name)).map(str::to_owned).collect();
+        if tensors.is_empty() {
+            Ok(())
+        } else {
+            Err(self.fault(IndexError::Unlisted { shard: self.shards[shard].clone(), tensors }))
+        }
+    }
+
+    /// The error for one tensor in two shards.
+    pub(crate) fn held_twice(&self, tensor: &str, first: usize, second: usize) -> Error {
+        let shard = |number: usize| self.shards[number].clone();
+        self.fault(IndexError::TwoShards { tensor: tensor.to_owned(), first: shard(first), second: shard(second) })
+    }
+
+    /// Checks that every listed tensor is in its shard, given the shard each was found in.
+    pub(crate) fn is_met_by(&self, found: impl Fn(&str) -> Option<usize>) -> Result<()> {
+        let absent = self.tensors.iter().filter(|(name, shard)| found(name) != Some(**shard));
+        let tensors: Vec<String> = absent.map(|(name, _)| name.clone()).collect();
+        if tensors.is_empty() { Ok(()) } else { Err(self.fault(IndexError::NotInShard { tensors })) }
+    }
+}
+
 /// The file as JSON.
 #[derive(Deserialize)]
 struct Document {
@@ -87,55 +117,30 @@ struct Document {
 
 /// Reads the index `name`; nothing when there is no such file.
 pub(crate) fn read(files: &Files, name: &str) -> Result<Option<Index>> {
-    let Some(Document {
-        weight_map: Named(map),
-        ..
-    }) = files.json(name)?
-    else {
+    let Some(Document { weight_map: Named(map), .. }) = files.json(name)? else {
         return Ok(None);
     };
     let path = files.path(name);
-    let numbered = number(map).map_err(|source| Error::Index {
-        path: path.clone(),
-        source,
-    });
-    numbered.map(|(shards, tensors)| {
-        Some(Index {
-            path,
-            shards,
-            tensors,
-        })
-    })
+    let numbered = number(map).map_err(|source| Error::Index { path: path.clone(), source });
+    numbered.map(|(shards, tensors)| Some(Index { path, shards, tensors }))
 }
 
 /// Replaces shard names by their numbers in an ordered list.
-fn number(
-    map: BTreeMap<String, String>,
-) -> std::result::Result<(Vec<String>, BTreeMap<String, usize>), IndexError> {
+fn number(map: BTreeMap<String, String>) -> std::result::Result<(Vec<String>, BTreeMap<String, usize>), IndexError> {
     if map.is_empty() {
         return Err(IndexError::Empty);
     }
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
     for shard in map.values() {
         if !is_plain(shard) || !shard.ends_with(".safetensors") {
-            return Err(IndexError::ShardName {
-                shard: shard.clone(),
-            });
+            return Err(IndexError::ShardName { shard: shard.clone() });
         }
         numbers.entry(shard.clone()).or_default();
     }
     if numbers.len() > MOST_SHARDS {
-        return Err(IndexError::TooManyShards {
-            shards: numbers.len(),
-        });
+        return Err(IndexError::TooManyShards { shards: numbers.len() });
     }
-    numbers
-        .values_mut()
-        .enumerate()
-        .for_each(|(i, number)| *number = i);
-    let tensors = map
-        .into_iter()
-        .map(|(tensor, shard)| (tensor, numbers[&shard]))
-        .collect();
+    numbers.values_mut().enumerate().for_each(|(i, number)| *number = i);
+    let tensors = map.into_iter().map(|(tensor, shard)| (tensor, numbers[&shard])).collect();
     Ok((numbers.into_keys().collect(), tensors))
 }

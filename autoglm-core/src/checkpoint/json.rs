@@ -35,14 +35,8 @@ impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
-        let why = text
-            .strip_suffix(&format!(" at line {line} column {column}"))
-            .unwrap_or(&text);
-        Self {
-            why: printable(why),
-            line,
-            column,
-        }
+        let why = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+        Self { why: printable(why), line, column }
     }
 }
 
@@ -146,11 +140,7 @@ pub(crate) fn of_name<E: Error>(name: &str, why: &E) -> E {
 }
 
 /// Adds an entry, if its name is new and one more may be kept.
-pub(crate) fn add<T, E: Error>(
-    entries: &mut BTreeMap<String, T>,
-    name: String,
-    value: T,
-) -> Result<(), E> {
+pub(crate) fn add<T, E: Error>(entries: &mut BTreeMap<String, T>, name: String, value: T) -> Result<(), E> {
     if entries.len() == MOST_NAMES {
         return Err(E::custom(format_args!("more than {MOST_NAMES} names")));
     }
@@ -171,28 +161,19 @@ mod tests {
     use super::*;
 
     fn refusal(document: &str) -> String {
-        parse::<serde_json::Value>(document.as_bytes())
-            .unwrap_err()
-            .to_string()
+        parse::<serde_json::Value>(document.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_key_that_occurs_twice_is_refused_at_any_depth() {
-        assert_eq!(
-            refusal(r#"{"a": 1, "a": 1}"#),
-            "duplicate key `a` (line 1, column 12)"
-        );
+        assert_eq!(refusal(r#"{"a": 1, "a": 1}"#), "duplicate key `a` (line 1, column 12)");
         assert!(refusal(r#"[{"x": {"b": [], "b": null}}]"#).starts_with("duplicate key `b`"));
-        assert!(
-            refusal(r#"{"model_type": 1, "model\u005ftype": 2}"#)
-                .starts_with("duplicate key `model_type`")
-        );
+        assert!(refusal(r#"{"model_type": 1, "model\u005ftype": 2}"#).starts_with("duplicate key `model_type`"));
     }
 
     #[test]
     fn equal_keys_of_different_objects_are_fine() {
-        let value: serde_json::Value =
-            parse(br#"{"a": {"a": [{"a": 1.5}, {"a": -1}]}, "b": {"a": true}}"#).unwrap();
+        let value: serde_json::Value = parse(br#"{"a": {"a": [{"a": 1.5}, {"a": -1}]}, "b": {"a": true}}"#).unwrap();
         assert_eq!(value["a"]["a"][1]["a"], -1);
     }
 
@@ -217,10 +198,7 @@ mod tests {
 
     #[test]
     fn documents_that_are_no_json_say_where() {
-        assert_eq!(
-            refusal("{\n  \"a\": nope}"),
-            "expected ident (line 2, column 9)"
-        );
+        assert_eq!(refusal("{\n  \"a\": nope}"), "expected ident (line 2, column 9)");
         assert!(parse::<serde_json::Value>(b"\xff\xfe{}").is_err());
         assert!(parse::<serde_json::Value>(b"\"\xff\"").is_err());
         assert!(parse::<serde_json::Value>(b"{} {}").is_err());
@@ -231,9 +209,6 @@ mod tests {
     fn what_the_parser_quotes_is_cut() {
         let long = format!("\"{}\"", "x\\u001b[2J".repeat(100_000));
         let why = parse::<u32>(long.as_bytes()).unwrap_err().to_string();
-        assert!(
-            why.chars().count() < 300 && !why.contains('\u{1b}'),
-            "{why}"
-        );
+        assert!(why.chars().count() < 300 && !why.contains('\u{1b}'), "{why}");
     }
 }

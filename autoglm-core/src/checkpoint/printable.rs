@@ -26,11 +26,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Writes up to twenty of `items`, separated by commas, and how many there are besides.
-pub(crate) fn list<T>(
-    f: &mut fmt::Formatter<'_>,
-    items: &[T],
-    mut show: impl FnMut(&T, &mut String),
-) -> fmt::Result {
+pub(crate) fn list<T>(f: &mut fmt::Formatter<'_>, items: &[T], mut show: impl FnMut(&T, &mut String)) -> fmt::Result {
     let mut line = String::new();
     for (i, item) in items.iter().take(LISTED).enumerate() {
         line.push_str(if i == 0 { "" } else { ", " });
@@ -61,10 +57,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_spelled_out_and_length_is_bounded() {
-        assert_eq!(
-            printable("a\n\u{1b}[31m\"温\u{202e}"),
-            "a\\n\\u{1b}[31m\"温\\u{202e}"
-        );
+        assert_eq!(printable("a\n\u{1b}[31m\"温\u{202e}"), "a\\n\\u{1b}[31m\"温\\u{202e}");
         assert_eq!(printable(&"x".repeat(1 << 20)).chars().count(), KEPT + 1);
     }
 
@@ -72,10 +65,7 @@ mod tests {
     fn a_long_list_is_cut_and_counted() {
         let names: Vec<String> = (0..23).map(|i| format!("t{i}")).collect();
         let line = Names(&names).to_string();
-        assert!(
-            line.starts_with("`t0`, `t1`") && line.ends_with("`t19` and 3 more"),
-            "{line}"
-        );
+        assert!(line.starts_with("`t0`, `t1`") && line.ends_with("`t19` and 3 more"), "{line}");
         assert_eq!(Names(&names[..2]).to_string(), "`t0`, `t1`");
     }
 }

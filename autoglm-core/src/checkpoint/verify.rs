@@ -27,10 +27,7 @@ impl TensorSpec {
     /// A tensor of this name and shape.
     #[must_use]
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.into(),
-        }
+        Self { name: name.into(), shape: shape.into() }
     }
 }
 
@@ -80,12 +77,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Mismatch`] with every tensor that is missing, has another shape, is not of a
     /// floating-point format, or is not expected.
-    pub fn verify(
-        &self,
-        expected: &[TensorSpec],
-        ignored: &[&str],
-        allow_extra: bool,
-    ) -> Result<Verified> {
+    pub fn verify(&self, expected: &[TensorSpec], ignored: &[&str], allow_extra: bool) -> Result<Verified> {
         let (mut verified, mut mismatch) = (Verified::default(), Mismatch::default());
         for spec in expected {
             let Ok(info) = self.info(&spec.name) else {
@@ -108,22 +100,12 @@ impl Checkpoint {
             if ignored.iter().any(|prefix| info.name.starts_with(prefix)) {
                 verified.ignored += 1;
                 verified.ignored_bytes += info.size() as u64;
-            } else if &*info.name != TIED_HEAD
-                && !BUFFERS.iter().any(|ending| info.name.ends_with(ending))
-            {
-                let unexpected = if allow_extra {
-                    &mut verified.extra
-                } else {
-                    &mut mismatch.unexpected
-                };
+            } else if &*info.name != TIED_HEAD && !BUFFERS.iter().any(|ending| info.name.ends_with(ending)) {
+                let unexpected = if allow_extra { &mut verified.extra } else { &mut mismatch.unexpected };
                 unexpected.push(info.name.to_string());
             }
         }
-        if mismatch == Mismatch::default() {
-            Ok(verified)
-        } else {
-            Err(Error::Mismatch(Box::new(mismatch)))
-        }
+        if mismatch == Mismatch::default() { Ok(verified) } else { Err(Error::Mismatch(Box::new(mismatch))) }
     }
 }
 
@@ -131,22 +113,12 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("checkpoint does not fit the model")?;
         if !self.missing.is_empty() {
-            write!(
-                f,
-                "; {} missing: {}",
-                self.missing.len(),
-                Names(&self.missing)
-            )?;
+            write!(f, "; {} missing: {}", self.missing.len(), Names(&self.missing))?;
         }
         if !self.misshaped.is_empty() {
             write!(f, "; {} of another shape: ", self.misshaped.len())?;
             list(f, &self.misshaped, |m, line| {
-                line.push_str(&format!(
-                    "`{}` is {:?}, not {:?}",
-                    printable(&m.name),
-                    m.got,
-                    m.expected
-                ))
+                line.push_str(&format!("`{}` is {:?}, not {:?}", printable(&m.name), m.got, m.expected))
             })?;
         }
         if !self.not_float.is_empty() {
@@ -156,12 +128,7 @@ impl fmt::Display for Mismatch {
             })?;
         }
         if !self.unexpected.is_empty() {
-            write!(
-                f,
-                "; {} unexpected: {}",
-                self.unexpected.len(),
-                Names(&self.unexpected)
-            )?;
+            write!(f, "; {} unexpected: {}", self.unexpected.len(), Names(&self.unexpected))?;
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ pub use verify::{Mismatch, Misshaped, TensorSpec, Verified};
 
 use crate::{Error, FloatType, Result};
 use bytes::Backing;
+use index::Index;
 
 /// The file that holds all weights of a checkpoint that is not sharded.
 const SINGLE: &str = "model.safetensors";
@@ -61,10 +62,7 @@ impl TensorInfo {
             Dtype::F32 => Ok(FloatType::F32),
             Dtype::F16 => Ok(FloatType::F16),
             Dtype::BF16 => Ok(FloatType::Bf16),
-            dtype => Err(Error::NotFloat {
-                name: self.name.to_string(),
-                dtype,
-            }),
+            dtype => Err(Error::NotFloat { name: self.name.to_string(), dtype }),
         }
     }
 
@@ -115,71 +113,27 @@ impl Checkpoint {
     }
 
     fn whole(path: &Path, backing: Backing) -> Result<Self> {
-        let tensors = read_header(path, &backing, 0)?
-            .map(|info| (Arc::clone(&info.name), Entry::new(info)))
-            .collect();
-        Ok(Self {
-            files: vec![backing],
-            tensors,
-            bytes_used: AtomicU64::new(0),
-        })
+        let tensors = read_header(path, &backing, 0)?.map(|info| (Arc::clone(&info.name), Entry::new(info))).collect();
+        Ok(Self { files: vec![backing], tensors, bytes_used: AtomicU64::new(0) })
     }
 
-    fn sharded(files: &Files, index: &index::Index) -> Result<Self> {
-        let fault = |source| Error::Index {
-            path: index.path.clone(),
-            source,
-        };
+    fn sharded(files: &Files, index: &Index) -> Result<Self> {
         let mut backings = Vec::with_capacity(index.shards.len());
-        let mut tensors = BTreeMap::new();
+        let mut tensors: BTreeMap<Arc<str>, Entry> = BTreeMap::new();
         for (file, shard) in index.shards.iter().enumerate() {
-            let Some((path, backing)) = files.backing(shard)? else {
-                return Err(fault(IndexError::MissingShard {
-                    shard: shard.clone(),
-                }));
-            };
-            let mut unlisted = Vec::new();
-            for info in read_header(&path, &backing, file)? {
-                if !index.tensors.contains_key(&*info.name) {
-                    unlisted.push(info.name.to_string());
-                    continue;
-                }
+            let (path, backing) =
+                files.backing(shard)?.ok_or_else(|| index.fault(IndexError::MissingShard { shard: shard.clone() }))?;
+            let held: Vec<TensorInfo> = read_header(&path, &backing, file)?.collect();
+            index.lists_all(file, held.iter().map(|info| &*info.name))?;
+            for info in held {
                 if let Some(earlier) = tensors.insert(Arc::clone(&info.name), Entry::new(info)) {
-                    let Entry { info, .. } = earlier;
-                    let first = index.shards[info.file].clone();
-                    return Err(fault(IndexError::TwoShards {
-                        tensor: info.name.to_string(),
-                        first,
-                        second: shard.clone(),
-                    }));
+                    return Err(index.held_twice(&earlier.info.name, earlier.info.file, file));
                 }
-            }
-            if !unlisted.is_empty() {
-                return Err(fault(IndexError::Unlisted {
-                    shard: shard.clone(),
-                    tensors: unlisted,
-                }));
             }
             backings.push(backing);
         }
-        let absent: Vec<String> = index
-            .tensors
-            .iter()
-            .filter(|(name, shard)| {
-                tensors
-                    .get(name.as_str())
-                    .is_none_or(|entry: &Entry| entry.info.file != **shard)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        if !absent.is_empty() {
-            return Err(fault(IndexError::NotInShard { tensors: absent }));
-        }
-        Ok(Self {
-            files: backings,
-            tensors,
-            bytes_used: AtomicU64::new(0),
-        })
+        index.is_met_by(|name| tensors.get(name).map(|entry| entry.info.file))?;
+        Ok(Self { files: backings, tensors, bytes_used: AtomicU64::new(0) })
     }
 
     /// What the header says about `name`.
@@ -199,16 +153,13 @@ impl Checkpoint {
         let backing = self.files[entry.info.file].clone();
         let bytes = TensorBytes::new(backing, entry.info.range.clone());
         if !entry.used.swap(true, Ordering::Relaxed) {
-            self.bytes_used
-                .fetch_add(entry.info.range.len() as u64, Ordering::Relaxed);
+            self.bytes_used.fetch_add(entry.info.range.len() as u64, Ordering::Relaxed);
         }
         Ok(bytes)
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
-        self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
-            name: name.to_owned(),
-        })
+        self.tensors.get(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })
     }
 
     /// All tensors, ordered by name.
@@ -242,10 +193,7 @@ impl Checkpoint {
     /// Size of the weight files, headers included.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .map(|backing| backing.as_slice().len() as u64)
-            .sum()
+        self.files.iter().map(|backing| backing.as_slice().len() as u64).sum()
     }
 
     /// Size of the distinct tensors that were handed out so far. A tensor nobody asked for was not
@@ -274,34 +222,20 @@ impl Checkpoint {
 
 impl Entry {
     fn new(info: TensorInfo) -> Self {
-        Self {
-            info,
-            used: AtomicBool::new(false),
-        }
+        Self { info, used: AtomicBool::new(false) }
     }
 }
 
 impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Checkpoint of {} tensors in {} files",
-            self.len(),
-            self.files.len()
-        )
+        write!(f, "Checkpoint of {} tensors in {} files", self.len(), self.files.len())
     }
 }
 
 /// The tensors of one file, as number `file` of the checkpoint.
-fn read_header(
-    path: &Path,
-    backing: &Backing,
-    file: usize,
-) -> Result<impl Iterator<Item = TensorInfo> + use<>> {
-    let placed = header::parse(backing.as_slice()).map_err(|source| Error::Header {
-        path: PathBuf::from(path),
-        source,
-    })?;
+fn read_header(path: &Path, backing: &Backing, file: usize) -> Result<impl Iterator<Item = TensorInfo> + use<>> {
+    let placed =
+        header::parse(backing.as_slice()).map_err(|source| Error::Header { path: PathBuf::from(path), source })?;
     Ok(placed.into_iter().map(move |p| TensorInfo {
         name: p.name.into(),
         dtype: p.dtype,
