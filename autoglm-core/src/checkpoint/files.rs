@@ -112,7 +112,7 @@ impl Files {
                 }
                 // The file may grow while it is read: one byte more than allowed tells.
                 let mut bytes = Vec::new();
-                let read = file.take(limit as u64 + 1).read_to_end(&mut bytes);
+                let read = file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes);
                 read.map_err(|source| Error::Read { path: path.clone(), source })?;
                 if bytes.len() > limit { too_large(&path, bytes.len() as u64) } else { Ok(Some(bytes)) }
             }

@@ -5,21 +5,25 @@ use std::fmt::{self, Write};
 /// Names listed before the rest is only counted.
 const LISTED: usize = 20;
 
-/// Characters kept of one name or message.
-const KEPT: usize = 200;
+/// Characters printed of one name or message.
+const PRINTED: usize = 200;
 
-/// `text` without line breaks, control and other unprintable characters, and cut after 200
-/// characters: a file may name a tensor with a megabyte of terminal commands.
+/// `text` with control and other unprintable characters spelled out, cut after some 200 characters:
+/// a file may name a tensor with a megabyte of terminal commands.
 pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
-    for (i, c) in text.chars().enumerate() {
-        match c {
-            _ if i == KEPT => {
-                out.push('…');
-                break;
-            }
-            '"' | '\'' | '\\' => out.push(c),
-            _ => out.extend(c.escape_debug()),
+    let mut printed = 0;
+    for c in text.chars() {
+        if printed >= PRINTED {
+            out.push('…');
+            break;
+        }
+        if matches!(c, '"' | '\'' | '\\') {
+            out.push(c);
+            printed += 1;
+        } else {
+            printed += c.escape_debug().len();
+            out.extend(c.escape_debug());
         }
     }
     out
@@ -58,7 +62,8 @@ mod tests {
     #[test]
     fn control_characters_are_spelled_out_and_length_is_bounded() {
         assert_eq!(printable("a\n\u{1b}[31m\"温\u{202e}"), "a\\n\\u{1b}[31m\"温\\u{202e}");
-        assert_eq!(printable(&"x".repeat(1 << 20)).chars().count(), KEPT + 1);
+        assert_eq!(printable(&"x".repeat(1 << 20)).chars().count(), PRINTED + 1);
+        assert!(printable(&"\u{1b}".repeat(1 << 20)).chars().count() < PRINTED + 10);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Checkpoint files written by hand, so that they can be wrong.
 
+// The allowance in clippy.toml covers test functions, not what they share.
+#![allow(clippy::unwrap_used)]
+
 use std::error::Error as _;
 use std::fs;
 use std::path::Path;
@@ -7,7 +10,7 @@ use std::path::Path;
 use autoglm_core::{Checkpoint, Error, Files};
 
 /// A safetensors file of this header and that many bytes of numbers, 0, 1, 2, ….
-pub fn file(header: impl AsRef<[u8]>, data: usize) -> Vec<u8> {
+pub(crate) fn file(header: impl AsRef<[u8]>, data: usize) -> Vec<u8> {
     let header = header.as_ref();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header);
@@ -16,12 +19,12 @@ pub fn file(header: impl AsRef<[u8]>, data: usize) -> Vec<u8> {
 }
 
 /// A header entry.
-pub fn entry(name: &str, dtype: &str, shape: &str, offsets: &str) -> String {
+pub(crate) fn entry(name: &str, dtype: &str, shape: &str, offsets: &str) -> String {
     format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
 }
 
 /// A file of byte tensors of these sizes, in order.
-pub fn bytes_named(tensors: &[(&str, usize)]) -> Vec<u8> {
+pub(crate) fn bytes_named(tensors: &[(&str, usize)]) -> Vec<u8> {
     let mut at = 0;
     let entries: Vec<String> = tensors
         .iter()
@@ -34,7 +37,7 @@ pub fn bytes_named(tensors: &[(&str, usize)]) -> Vec<u8> {
 }
 
 /// A directory of these files.
-pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+pub(crate) fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, contents) in files {
         fs::write(directory.path().join(name), contents).unwrap();
@@ -43,12 +46,12 @@ pub fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 }
 
 /// Opens the checkpoint in a directory.
-pub fn open(directory: &Path) -> Result<Checkpoint, Error> {
+pub(crate) fn open(directory: &Path) -> Result<Checkpoint, Error> {
     Checkpoint::open(&Files::directory(directory)?)
 }
 
 /// An error and its causes in one line, as the command line prints them.
-pub fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

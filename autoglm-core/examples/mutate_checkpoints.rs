@@ -1,0 +1,32 @@
+//! Damages checkpoints at random and holds the reader to its laws.
+//!
+//! `cargo run -p autoglm-core --example mutate_checkpoints -- CASES [SEED]` runs CASES damaged files
+//! and a tenth as many damaged indices, and prints one JSON object of what became of them. The
+//! development profile is the right one: it traps integers that overflow. A broken law ends the run
+//! with the seed and the case.
+
+#[path = "../tests/mutation/mod.rs"]
+mod mutation;
+
+use std::process::ExitCode;
+
+// Standard output is what this program is for.
+#[allow(clippy::print_stdout)]
+fn main() -> ExitCode {
+    let numbers: Option<Vec<u64>> = std::env::args().skip(1).map(|word| word.parse().ok()).collect();
+    let (cases, seed) = match numbers.as_deref() {
+        Some([cases]) => (*cases as usize, 0),
+        Some([cases, seed]) => (*cases as usize, *seed),
+        _ => {
+            eprintln!("usage: mutate_checkpoints CASES [SEED]");
+            return ExitCode::from(2);
+        }
+    };
+    let files = mutation::whole_files(seed, cases);
+    let shards = mutation::sharded(seed, cases / 10);
+    println!(
+        r#"{{"seed":{seed},"files_opened":{},"files_refused":{},"indices_opened":{},"indices_refused":{}}}"#,
+        files.opened, files.refused, shards.opened, shards.refused
+    );
+    ExitCode::SUCCESS
+}
