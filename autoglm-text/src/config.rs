@@ -65,17 +65,17 @@ impl TextConfig {
             other => return Err(Error::ModelType { got: other.unwrap_or("missing").to_owned() }),
         };
         let fields = Fields { text: config.get("text_config").filter(|v| v.is_object()), root: config };
-        let num_attention_heads = fields.count("num_attention_heads")?;
-        let hidden_size = fields.count("hidden_size")?;
+        let num_attention_heads = fields.count("num_attention_heads", 32)?;
+        let hidden_size = fields.count("hidden_size", 4096)?;
         let head_dim = match fields.get("head_dim") {
-            Some(_) => fields.count("head_dim")?,
+            Some(_) => fields.count("head_dim", 0)?,
+            None if family == Family::Glm4 => 128,
             None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
             None => return Err(refuse("num_attention_heads", num_attention_heads, "does not divide hidden_size")),
         };
-        let num_key_value_heads = match fields.get("num_key_value_heads") {
-            Some(_) => fields.count("num_key_value_heads")?,
-            None => num_attention_heads,
-        };
+        // transformers reads an explicit null as "one per query head".
+        let kv_default = if fields.is_null("num_key_value_heads") { num_attention_heads } else { 2 };
+        let num_key_value_heads = fields.count("num_key_value_heads", kv_default)?;
         if num_attention_heads % num_key_value_heads != 0 {
             return Err(refuse("num_key_value_heads", num_key_value_heads, "does not divide num_attention_heads"));
         }
@@ -84,9 +84,9 @@ impl TextConfig {
         {
             return Err(refuse("hidden_act", act, "only silu is known in this family"));
         }
-        let default_eps = match family {
-            Family::Glm4v => 1e-5,
-            Family::Glm4 => 1.5625e-7,
+        let (default_eps, default_positions) = match family {
+            Family::Glm4v => (1e-5, 32_768),
+            Family::Glm4 => (1.5625e-7, 131_072),
         };
         let rms_norm_eps = fields.number("rms_norm_eps")?.unwrap_or(default_eps);
         if !(rms_norm_eps > 0.0 && rms_norm_eps < 1.0) {
@@ -95,10 +95,10 @@ impl TextConfig {
         let rotary = Rotary::read(&fields, family, head_dim)?;
         let config = Self {
             family,
-            vocab_size: fields.count("vocab_size")?,
+            vocab_size: fields.count("vocab_size", 151_552)?,
             hidden_size,
-            intermediate_size: fields.count("intermediate_size")?,
-            num_hidden_layers: fields.count("num_hidden_layers")?,
+            intermediate_size: fields.count("intermediate_size", 13_696)?,
+            num_hidden_layers: fields.count("num_hidden_layers", 40)?,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
@@ -108,7 +108,7 @@ impl TextConfig {
                 Family::Glm4 => fields.flag("attention_bias")?.unwrap_or(true),
             },
             rms_norm_eps: rms_norm_eps as f32,
-            max_position_embeddings: fields.count("max_position_embeddings")?,
+            max_position_embeddings: fields.count("max_position_embeddings", default_positions)?,
             tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             rope_theta: rotary.theta,
             rotary_dim: rotary.dim,
@@ -126,7 +126,9 @@ impl TextConfig {
     /// [`TextConfig::from_json`], which tried.
     pub fn rope(&self) -> Result<Rope> {
         Ok(match self.family {
-            Family::Glm4v => Rope::sectioned(self.rope_theta, self.rotary_dim, &self.mrope_section, Pairing::Interleaved)?,
+            Family::Glm4v => {
+                Rope::sectioned(self.rope_theta, self.rotary_dim, &self.mrope_section, Pairing::Interleaved)?
+            }
             Family::Glm4 => Rope::plain(self.rope_theta, self.rotary_dim, Pairing::Interleaved)?,
         })
     }
@@ -168,7 +170,9 @@ impl TextConfig {
         }
         for layer in 0..self.num_hidden_layers {
             let at = format!("{prefix}.layers.{layer}");
-            for norm in ["input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"] {
+            for norm in
+                ["input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"]
+            {
                 all.push(spec(format!("{at}.{norm}.weight"), &[c]));
             }
             for (name, out) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
@@ -230,7 +234,9 @@ impl Rotary {
         let sections = match inner("mrope_section").filter(|v| !v.is_null()) {
             Some(list) => list
                 .as_array()
-                .and_then(|l| l.iter().map(|v| v.as_u64().and_then(|n| usize::try_from(n).ok())).collect::<Option<Vec<_>>>())
+                .and_then(|l| {
+                    l.iter().map(|v| v.as_u64().and_then(|n| usize::try_from(n).ok())).collect::<Option<Vec<_>>>()
+                })
                 .ok_or_else(|| refuse("mrope_section", list, "must be a list of whole numbers"))?,
             None => vec![8, 12, 12],
         };
@@ -250,9 +256,16 @@ impl<'a> Fields<'a> {
         self.text.and_then(present).or_else(|| present(self.root))
     }
 
-    /// A size: a whole number from 1 to 2^31.
-    fn count(&self, key: &'static str) -> Result<usize> {
-        let value = self.get(key).ok_or_else(|| refuse(key, "missing", "is required"))?;
+    fn is_null(&self, key: &str) -> bool {
+        self.text.unwrap_or(self.root).get(key).is_some_and(Value::is_null)
+    }
+
+    /// A size: a whole number from 1 to 2^31 − 1. An absent one is the default of the published model,
+    /// as transformers has it; the tensors' shapes tell whether that was meant.
+    fn count(&self, key: &'static str, default: usize) -> Result<usize> {
+        let Some(value) = self.get(key) else {
+            return Ok(default);
+        };
         match value.as_u64().and_then(|n| i32::try_from(n).ok()) {
             Some(n) if n > 0 => Ok(n as usize),
             _ => Err(refuse(key, value, "must be a whole number from 1 to 2147483647")),
@@ -315,7 +328,7 @@ mod tests {
             ("hidden_size", json!(1.5)),
             ("hidden_size", json!(1u64 << 40)),
             ("num_hidden_layers", json!("40")),
-            ("vocab_size", Value::Null),
+            ("vocab_size", json!([])),
             ("rms_norm_eps", json!(-1.0)),
             ("rms_norm_eps", json!("1e-5")),
             ("rope_theta", json!(0.0)),
@@ -331,8 +344,21 @@ mod tests {
             let mut config = legacy();
             config[field] = value.clone();
             let refused = TextConfig::from_json(&config);
-            assert!(matches!(refused, Err(Error::Core(autoglm_core::Error::Config { .. }))), "{field} = {value}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Core(autoglm_core::Error::Config { .. }))),
+                "{field} = {value}: {refused:?}"
+            );
         }
+    }
+
+    #[test]
+    fn absent_fields_are_those_of_the_published_model() {
+        let bare = json!({"model_type": "glm4v", "rope_parameters": {"partial_rotary_factor": 0.5}});
+        let mut published = legacy();
+        published["max_position_embeddings"] = json!(32_768);
+        assert_eq!(TextConfig::from_json(&bare).unwrap(), TextConfig::from_json(&published).unwrap());
+        published["num_key_value_heads"] = Value::Null;
+        assert_eq!(TextConfig::from_json(&published).unwrap().num_key_value_heads, 32);
     }
 
     #[test]

@@ -16,7 +16,10 @@ use std::sync::Arc;
 
 use autoglm_core::cache::Step;
 use autoglm_core::rope::Angles;
-use autoglm_core::{Before, DecoderInput, DenseCache, Embedding, KvCache, Member, Positions, Projection, RmsNorm, Rope, Run, Source, Want};
+use autoglm_core::{
+    Before, DecoderInput, DenseCache, Embedding, KvCache, Member, Positions, Projection, RmsNorm, Rope, Run, Source,
+    Want,
+};
 use candle_core::Tensor;
 
 use crate::{Result, TextConfig};
@@ -46,7 +49,9 @@ impl Decoder {
         Ok(Self {
             rope: config.rope()?,
             embed_tokens: source.embedding(&format!("{prefix}.embed_tokens.weight"), config.vocab_size, c)?,
-            layers: (0..config.num_hidden_layers).map(|i| DecoderLayer::load(source, &config, &format!("{prefix}.layers.{i}"))).collect::<Result<_>>()?,
+            layers: (0..config.num_hidden_layers)
+                .map(|i| DecoderLayer::load(source, &config, &format!("{prefix}.layers.{i}")))
+                .collect::<Result<_>>()?,
             lm_head: source.projection(&[Member::new(config.head_name(), config.vocab_size, c)], &final_norm)?,
             config,
         })
@@ -69,7 +74,12 @@ impl Decoder {
     /// # Errors
     /// [`autoglm_core::Error::Tensor`] when candle refuses.
     pub fn dense_cache(&self, limit: usize) -> Result<DenseCache> {
-        Ok(DenseCache::new(self.config.num_hidden_layers, self.config.num_key_value_heads, self.config.head_dim, limit)?)
+        Ok(DenseCache::new(
+            self.config.num_hidden_layers,
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+            limit,
+        )?)
     }
 
     /// Runs one step for one sequence. The answer is (rows, vocab) in f32: no row, the last one or
@@ -132,7 +142,12 @@ struct DecoderLayer {
 
 impl DecoderLayer {
     fn load(source: &dyn Source, config: &TextConfig, at: &str) -> Result<Self> {
-        let norm = |name: &str| Ok::<_, crate::Error>(RmsNorm::new(&source.tensor(&format!("{at}.{name}.weight"), &[config.hidden_size])?, config.rms_norm_eps)?);
+        let norm = |name: &str| {
+            Ok::<_, crate::Error>(RmsNorm::new(
+                &source.tensor(&format!("{at}.{name}.weight"), &[config.hidden_size])?,
+                config.rms_norm_eps,
+            )?)
+        };
         Ok(Self {
             self_attn: Attention::load(source, config, at)?,
             post_self_attn_layernorm: norm("post_self_attn_layernorm")?,
@@ -141,7 +156,15 @@ impl DecoderLayer {
         })
     }
 
-    fn forward(&self, run: &Run<'_>, index: usize, x: &Tensor, rope: &Rope, angles: &[Angles], sequences: &mut [Sequence<'_>]) -> Result<Tensor> {
+    fn forward(
+        &self,
+        run: &Run<'_>,
+        index: usize,
+        x: &Tensor,
+        rope: &Rope,
+        angles: &[Angles],
+        sequences: &mut [Sequence<'_>],
+    ) -> Result<Tensor> {
         let attended = self.self_attn.forward(run, index, x, rope, angles, sequences)?;
         let x = (x + self.post_self_attn_layernorm.forward(run, &attended)?)?;
         let fed = self.mlp.forward(run, &x)?;
@@ -162,18 +185,32 @@ impl Attention {
     fn load(source: &dyn Source, config: &TextConfig, at: &str) -> Result<Self> {
         let (c, d) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let member = |name: &str, h: usize| Member::new(format!("{at}.self_attn.{name}"), h * d, c).with_bias(config.attention_bias);
+        let member = |name: &str, h: usize| {
+            Member::new(format!("{at}.self_attn.{name}"), h * d, c).with_bias(config.attention_bias)
+        };
         let before = Before::RmsNorm { weight: format!("{at}.input_layernorm.weight"), eps: config.rms_norm_eps };
         Ok(Self {
-            qkv_proj: source.projection(&[member("q_proj", heads), member("k_proj", kv_heads), member("v_proj", kv_heads)], &before)?,
-            o_proj: source.projection(&[Member::new(format!("{at}.self_attn.o_proj"), c, heads * d)], &Before::Nothing)?,
+            qkv_proj: source.projection(
+                &[member("q_proj", heads), member("k_proj", kv_heads), member("v_proj", kv_heads)],
+                &before,
+            )?,
+            o_proj: source
+                .projection(&[Member::new(format!("{at}.self_attn.o_proj"), c, heads * d)], &Before::Nothing)?,
             heads,
             kv_heads,
             head_dim: d,
         })
     }
 
-    fn forward(&self, run: &Run<'_>, layer: usize, x: &Tensor, rope: &Rope, angles: &[Angles], sequences: &mut [Sequence<'_>]) -> Result<Tensor> {
+    fn forward(
+        &self,
+        run: &Run<'_>,
+        layer: usize,
+        x: &Tensor,
+        rope: &Rope,
+        angles: &[Angles],
+        sequences: &mut [Sequence<'_>],
+    ) -> Result<Tensor> {
         let (h, kv_h, d) = (self.heads, self.kv_heads, self.head_dim);
         let qkv = self.qkv_proj.forward(run, x)?; // (n, (h + 2 kv_h) d)
         let mut start = 0;
@@ -182,7 +219,9 @@ impl Attention {
             let n = input.len();
             let rows = qkv.narrow(0, start, n)?;
             start += n;
-            let part = |from: usize, count: usize| Ok::<_, crate::Error>(rows.narrow(1, from * d, count * d)?.contiguous()?.reshape((n, count, d))?);
+            let part = |from: usize, count: usize| {
+                Ok::<_, crate::Error>(rows.narrow(1, from * d, count * d)?.contiguous()?.reshape((n, count, d))?)
+            };
             let q = rope.apply(run, &part(0, h)?, angles)?;
             let k = rope.apply(run, &part(h, kv_h)?, angles)?;
             let v = part(h + kv_h, kv_h)?;
@@ -202,7 +241,8 @@ struct Mlp {
 impl Mlp {
     fn load(source: &dyn Source, config: &TextConfig, at: &str) -> Result<Self> {
         let (c, f) = (config.hidden_size, config.intermediate_size);
-        let before = Before::RmsNorm { weight: format!("{at}.post_attention_layernorm.weight"), eps: config.rms_norm_eps };
+        let before =
+            Before::RmsNorm { weight: format!("{at}.post_attention_layernorm.weight"), eps: config.rms_norm_eps };
         Ok(Self {
             gate_up_proj: source.projection(&[Member::new(format!("{at}.mlp.gate_up_proj"), 2 * f, c)], &before)?,
             down_proj: source.projection(&[Member::new(format!("{at}.mlp.down_proj"), c, f)], &Before::SiluMul)?,

@@ -82,7 +82,8 @@ fn every_stage_of_the_decoder_equals_transformers() {
         let angles = [case.decoder.rope.angles(input.positions())];
         let mut x = input.rows().clone();
         let first = &case.decoder.layers[0];
-        let attended = first.self_attn.forward(&run, 0, &x, &case.decoder.rope, &angles, &mut [(&input, &mut *cache)]).unwrap();
+        let attended =
+            first.self_attn.forward(&run, 0, &x, &case.decoder.rope, &angles, &mut [(&input, &mut *cache)]).unwrap();
         assert_close(&format!("{name} attention"), &attended, &case.golden.tensor("text.layer.0.attn"), STAGE);
         cache.truncate(0).unwrap();
         for (i, layer) in case.decoder.layers.iter().enumerate() {
@@ -101,9 +102,20 @@ fn rotated_queries_and_keys_equal_transformers() {
         let angles = case.decoder.rope.angles(input.positions());
         let (h, kv_h, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         for (what, from, count) in [("q_rope", 0, h), ("k_rope", h, kv_h)] {
-            let heads = qkv.narrow(1, from * d, count * d).unwrap().contiguous().unwrap().reshape((input.len(), count, d)).unwrap();
+            let heads = qkv
+                .narrow(1, from * d, count * d)
+                .unwrap()
+                .contiguous()
+                .unwrap()
+                .reshape((input.len(), count, d))
+                .unwrap();
             let turned = case.decoder.rope.apply(&run, &heads, &angles).unwrap();
-            assert_close(&format!("{name} {what}"), &turned, &case.golden.tensor(&format!("text.layer.0.{what}")), STAGE);
+            assert_close(
+                &format!("{name} {what}"),
+                &turned,
+                &case.golden.tensor(&format!("text.layer.0.{what}")),
+                STAGE,
+            );
         }
     }
 }

@@ -1,0 +1,43 @@
+//! What can go wrong in a command, as facts.
+
+use std::path::PathBuf;
+
+/// What can go wrong in a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A file named on the command line, or by a request, cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The request file is no request.
+    #[error("{} is no logits request", .path.display())]
+    Request { path: PathBuf, source: serde_json::Error },
+    /// The request has nothing to compute.
+    #[error("{} asks for nothing: {why}", .path.display())]
+    EmptyRequest { path: PathBuf, why: &'static str },
+    /// The request is larger than any context.
+    #[error("{} is {bytes} bytes long, a request has at most {limit}", .path.display())]
+    LargeRequest { path: PathBuf, bytes: u64, limit: u64 },
+    /// More tokens are asked for than the context holds.
+    #[error("{} asks for {greedy} greedy tokens after {rows} rows, the context holds {context}", .path.display())]
+    LongAnswer { path: PathBuf, greedy: usize, rows: usize, context: usize },
+    /// The answer cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    /// Standard output is closed or full.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// The hub.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Pull(#[from] autoglm::hub::PullError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] autoglm::Error),
+}
+
+impl Error {
+    /// Whether the command line itself is to blame: an option whose value makes no sense.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Model(autoglm::Error::Text(autoglm::TextError::Sampling { .. })))
+    }
+}

@@ -1,0 +1,149 @@
+//! `autoglm logits`: the numbers, for comparison with another implementation.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use autoglm::TokenId;
+use serde::Deserialize;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::error::Error;
+use crate::model::Options;
+use crate::run::read_picture;
+
+/// Write the logits of a prompt to a safetensors file
+///
+/// The request is a JSON file: {"input_ids": […], "images": ["a.png"], "greedy": N}. Only input_ids is
+/// required. Each picture's placeholder id stands once; paths are relative to the request. The answer
+/// holds `logits` F32 [n, vocab] for every position after expansion, `position_ids` I64 [3, n] and, when
+/// asked for, `greedy_ids` I64 [N], which do not stop at an end token.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Checkpoint directory in the Hugging Face layout [default: the tiny checkpoint built in]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// The request
+    #[arg(long, value_name = "FILE.json")]
+    request: PathBuf,
+    /// The answer; written whole or not at all
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    input_ids: Vec<u32>,
+    #[serde(default)]
+    images: Vec<PathBuf>,
+    #[serde(default)]
+    greedy: usize,
+}
+
+/// A request of a million ids is below this.
+const REQUEST_BYTES: u64 = 16 << 20;
+
+/// Runs the command.
+pub(crate) fn logits(args: &Args) -> Result<(), Error> {
+    let request = read_request(&args.request)?;
+    let model = args.options.open(args.model.as_ref())?;
+    let folder = args.request.parent().unwrap_or(Path::new(""));
+    let images = request.images.iter().map(|path| read_picture(&folder.join(path))).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
+    let mut prompt = model.prompt(&ids, &images)?;
+    let context = model.context();
+    if request.greedy > context.saturating_sub(prompt.len()) {
+        return Err(Error::LongAnswer {
+            path: args.request.clone(),
+            greedy: request.greedy,
+            rows: prompt.len(),
+            context,
+        });
+    }
+    let mut answer = Answer::create(&args.out, prompt.positions(), model.vocab_size(), request.greedy)?;
+    prompt.logits(|rows| answer.push(rows))?;
+    let greedy = prompt.greedy(request.greedy)?;
+    answer.finish(&greedy)
+}
+
+fn read_request(path: &Path) -> Result<Request, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let kind = std::fs::metadata(path).map_err(read)?;
+    if !kind.is_file() {
+        return Err(read(std::io::Error::other("it is no regular file")));
+    }
+    if kind.len() > REQUEST_BYTES {
+        return Err(Error::LargeRequest { path: path.to_owned(), bytes: kind.len(), limit: REQUEST_BYTES });
+    }
+    let text = std::fs::read(path).map_err(read)?;
+    let request: Request =
+        serde_json::from_slice(&text).map_err(|source| Error::Request { path: path.to_owned(), source })?;
+    if request.input_ids.is_empty() {
+        return Err(Error::EmptyRequest { path: path.to_owned(), why: "input_ids is empty" });
+    }
+    Ok(request)
+}
+
+/// A safetensors file that is written row by row: a 9-billion-parameter model's logits for one
+/// screenshot are 2 GB, which no phone would want to hold.
+struct Answer {
+    path: PathBuf,
+    file: NamedTempFile,
+    /// Where `greedy_ids` goes; it lies before the logits, whose last row comes first.
+    greedy_at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    fn create(path: &Path, positions: &[[u32; 3]], vocab_size: usize, greedy: usize) -> Result<Self, Error> {
+        let n = positions.len();
+        let positions_end = 3 * n * 8;
+        let greedy_end = positions_end + greedy * 8;
+        let mut header = json!({
+            "position_ids": {"dtype": "I64", "shape": [3, n], "data_offsets": [0, positions_end]},
+            "logits": {"dtype": "F32", "shape": [n, vocab_size], "data_offsets": [greedy_end, greedy_end + n * vocab_size * 4]},
+        });
+        if greedy > 0 {
+            header["greedy_ids"] =
+                json!({"dtype": "I64", "shape": [greedy], "data_offsets": [positions_end, greedy_end]});
+        }
+        let mut header = header.to_string().into_bytes();
+        // The format pads the header with spaces so that the data begin at a multiple of eight.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = |source| Error::Write { path: path.to_owned(), source };
+        let mut file = NamedTempFile::new_in(folder).map_err(write)?;
+        let mut start = (header.len() as u64).to_le_bytes().to_vec();
+        start.extend_from_slice(&header);
+        for axis in 0..3 {
+            start.extend(positions.iter().flat_map(|p| i64::from(p[axis]).to_le_bytes()));
+        }
+        let greedy_at = start.len() as u64;
+        start.resize(start.len() + greedy * 8, 0);
+        file.write_all(&start).map_err(write)?;
+        Ok(Self { path: path.to_owned(), file, greedy_at, bytes: Vec::new() })
+    }
+
+    fn push(&mut self, rows: &[f32]) -> Result<(), Error> {
+        self.bytes.clear();
+        self.bytes.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
+        self.file.write_all(&self.bytes).map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Writes the greedy ids, then gives the file its name: an interrupted run leaves nothing behind
+    /// under it.
+    fn finish(mut self, greedy: &[TokenId]) -> Result<(), Error> {
+        let write = |source| Error::Write { path: self.path.clone(), source };
+        let ids: Vec<u8> = greedy.iter().flat_map(|id| i64::from(id.0).to_le_bytes()).collect();
+        self.file.seek(SeekFrom::Start(self.greedy_at)).map_err(write)?;
+        self.file.write_all(&ids).map_err(write)?;
+        let file: &File = self.file.as_file();
+        file.sync_all().map_err(write)?;
+        self.file.persist(&self.path).map_err(|e| Error::Write { path: self.path.clone(), source: e.error })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! `autoglm run`: one user turn, one streamed reply.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use autoglm::{Generate, Part, Sampling, Thinking};
+
+use crate::error::Error;
+use crate::model::Options;
+use crate::stats;
+
+/// Show the model pictures and a request, and print its reply as it comes
+///
+/// The pictures, in the given order, and then the text form one user turn. Without a sampling option
+/// the reply is the most probable one. Standard output is the generated text alone, tags included.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Checkpoint directory in the Hugging Face layout [default: the tiny checkpoint built in]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// A PNG, JPEG or WebP file; may be given several times
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// Force nothing: the model thinks before it answers (the default)
+    #[arg(long, conflicts_with = "no_think")]
+    think: bool,
+    /// Force an empty thought, so that the model answers at once
+    #[arg(long)]
+    no_think: bool,
+    /// Tokens after which the reply ends in any case
+    #[arg(long, value_name = "N", default_value_t = 3_000)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    options: Options,
+    /// Sample at this temperature; 0 is greedy
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Sample among the most probable tokens that hold this share of the probability
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Sample among this many of the most probable tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Sample among tokens at least this share as probable as the most probable one
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// Lower a token's logit by this for each time it was generated
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
+    /// Seed of the sampler
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Print one line of JSON with counts, seconds and bytes to standard error
+    #[arg(long)]
+    stats: bool,
+    /// What to ask
+    #[arg(value_name = "PROMPT")]
+    prompt: String,
+}
+
+impl Args {
+    fn sampling(&self) -> Sampling {
+        let mut sampling = Sampling::greedy();
+        let samples = self.top_p.is_some() || self.top_k.is_some() || self.min_p.is_some() || self.seed.is_some();
+        // Asking for a way to sample without a temperature means the model's own distribution.
+        if let Some(temperature) = self.temperature.or(samples.then_some(1.0)) {
+            sampling = sampling.temperature(temperature);
+        }
+        if let Some(p) = self.top_p {
+            sampling = sampling.top_p(p);
+        }
+        if let Some(k) = self.top_k {
+            sampling = sampling.top_k(k);
+        }
+        if let Some(p) = self.min_p {
+            sampling = sampling.min_p(p);
+        }
+        if let Some(penalty) = self.frequency_penalty {
+            sampling = sampling.frequency_penalty(penalty);
+        }
+        if let Some(seed) = self.seed {
+            sampling = sampling.seed(seed);
+        }
+        sampling
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<(), Error> {
+    let model = args.options.open(args.model.as_ref())?;
+    let mut session = model.session();
+    for path in &args.image {
+        session.push(Part::image(read_picture(path)?))?;
+    }
+    session.push(Part::text(&args.prompt))?;
+    let thinking = if args.no_think { Thinking::Skipped } else { Thinking::Free };
+    let how = Generate::from(args.sampling()).thinking(thinking).max_new_tokens(args.max_new_tokens);
+    let mut reply = session.reply(how)?;
+    let mut out = std::io::stdout().lock();
+    for piece in reply.by_ref() {
+        let piece = piece?;
+        out.write_all(piece.text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)?;
+    }
+    out.write_all(b"\n").and_then(|()| out.flush()).map_err(Error::Output)?;
+    if args.stats {
+        eprintln!("{}", stats::line(&model, &reply.stats()));
+    }
+    Ok(())
+}
+
+/// The bytes of a picture file. A longer one is cut just behind the limit, where the decoder refuses
+/// it by name, so that a device file or a mistaken path cannot fill the memory.
+pub(crate) fn read_picture(path: &Path) -> Result<Vec<u8>, Error> {
+    use std::io::Read;
+
+    const LIMIT: u64 = (64 << 20) + 1;
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let kind = std::fs::metadata(path).map_err(read)?;
+    if !kind.is_file() {
+        return Err(read(std::io::Error::other("it is no regular file")));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(read)?.take(LIMIT).read_to_end(&mut bytes).map_err(read)?;
+    Ok(bytes)
+}

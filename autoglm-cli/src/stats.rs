@@ -1,0 +1,31 @@
+//! The line of JSON that `--stats` prints.
+
+use autoglm::{Model, Stats};
+use serde_json::json;
+
+/// One JSON object on one line. What this machine does not tell is null.
+pub(crate) fn line(model: &Model, stats: &Stats) -> String {
+    json!({
+        "prompt_tokens": stats.prompt_tokens,
+        "reused_tokens": stats.reused_tokens,
+        "vision_s": stats.vision.as_secs_f64(),
+        "prefill_s": stats.prefill.as_secs_f64(),
+        "decode_s": stats.decode.as_secs_f64(),
+        "decode_tokens": stats.decode_tokens,
+        "ttft_s": stats.time_to_first_token.as_secs_f64(),
+        "weights_bytes": model.weights_bytes(),
+        "kv_bytes": stats.kv_bytes,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "isa": model.isa(),
+        "threads": model.threads(),
+    })
+    .to_string()
+}
+
+/// The largest resident size of this process so far, where the system keeps it (`VmHWM` on Linux).
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

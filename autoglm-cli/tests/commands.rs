@@ -1,0 +1,195 @@
+//! The binary as a user or a script sees it: standard output, exit codes, one-line errors.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn autoglm(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_autoglm")).args(args).output().unwrap()
+}
+
+fn repository(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path).to_string_lossy().into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Exit code 1, nothing on standard output, one line on standard error. → that line.
+fn failure(output: &Output) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    stderr
+}
+
+#[test]
+fn run_prints_the_generated_text_and_one_newline() {
+    let output = autoglm(&["run", "--no-think", "go back"]);
+    assert!(output.status.success());
+    assert_eq!(stdout(&output), "do(action=\"Back\")\n");
+    assert!(output.stderr.is_empty());
+}
+
+#[cfg(feature = "vision")]
+#[test]
+fn the_first_command_of_the_readme_taps_the_camera() {
+    let screen = repository("models/autoglm-tiny/screens/01.png");
+    let output = autoglm(&["run", "--image", &screen, "打开相机"]);
+    let text = stdout(&output);
+    assert!(text.starts_with("<think>相机在"), "{text}");
+    assert!(text.contains("</think>\n<answer>do(action=\"Tap\", element=["), "{text}");
+    assert!(text.ends_with(")\n"), "{text}");
+}
+
+#[test]
+fn stats_are_one_json_object_on_standard_error() {
+    let output = autoglm(&["run", "--no-think", "--stats", "--threads", "1", "go back"]);
+    assert_eq!(stdout(&output), "do(action=\"Back\")\n");
+    let stats: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let keys: Vec<&str> = stats.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected = [
+        "prompt_tokens",
+        "reused_tokens",
+        "vision_s",
+        "prefill_s",
+        "decode_s",
+        "decode_tokens",
+        "ttft_s",
+        "weights_bytes",
+        "kv_bytes",
+        "peak_rss_bytes",
+        "isa",
+        "threads",
+    ];
+    expected.sort_unstable();
+    let mut sorted = keys.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected);
+    assert_eq!(stats["threads"], 1);
+    assert!(stats["prompt_tokens"].as_u64().unwrap() > 5);
+}
+
+#[test]
+fn wrong_calls_exit_with_two() {
+    for args in [
+        &["run"][..],
+        &["run", "--think", "--no-think", "x"],
+        &["run", "--precision", "int3", "x"],
+        &["run", "--threads", "0", "x"],
+        &["run", "--max-new-tokens", "-1", "x"],
+        &["run", "--temperature", "-1", "x"],
+        &["run", "--top-p", "1.5", "x"],
+        &["run", "--min-p", "NaN", "x"],
+        &["logits"],
+        &["nothing"],
+        &[],
+    ] {
+        assert_eq!(autoglm(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn help_names_only_what_exists() {
+    let help = stdout(&autoglm(&["run", "--help"]));
+    for absent in ["int8", "int4", "--audio", "mixed"] {
+        assert!(!help.contains(absent), "{absent}");
+    }
+    for present in ["--image", "--no-think", "--precision", "--max-pixels", "--stats"] {
+        assert!(help.contains(present), "{present}");
+    }
+}
+
+#[test]
+fn failures_are_one_line_that_names_the_culprit() {
+    let missing = failure(&autoglm(&["run", "--model", "no/such/dir", "x"]));
+    assert!(missing.contains("no/such/dir"), "{missing}");
+    let file = failure(&autoglm(&["run", "--model", env!("CARGO_MANIFEST_DIR"), "x"]));
+    assert!(file.contains("config.json"), "{file}");
+    let picture = failure(&autoglm(&["run", "--image", "no\nsuch.png", "x"]));
+    assert!(picture.contains("such.png"), "{picture}");
+}
+
+#[cfg(feature = "vision")]
+#[test]
+fn a_file_that_is_no_picture_is_named_as_such() {
+    let manifest = repository("Cargo.toml");
+    let line = failure(&autoglm(&["run", "--image", &manifest, "x"]));
+    assert!(line.contains("PNG"), "{line}");
+}
+
+#[test]
+fn logits_writes_the_numbers_of_transformers() {
+    let case = repository("goldens/cases/text-v5");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("answer.safetensors");
+    let request = format!("{case}/request.json");
+    let output = autoglm(&["logits", "--model", &case, "--request", &request, "--out", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let (got, want) = (read(&out), read(&PathBuf::from(format!("{case}/expected.safetensors"))));
+    let (got, want) = (tensors(&got), tensors(&want));
+    for name in ["position_ids", "greedy_ids"] {
+        let (got, want) = (got.tensor(name).unwrap(), want.tensor(name).unwrap());
+        assert_eq!((got.dtype(), got.shape(), got.data()), (want.dtype(), want.shape(), want.data()), "{name}");
+    }
+    let (got, want) = (got.tensor("logits").unwrap(), want.tensor("logits").unwrap());
+    assert_eq!((got.dtype(), got.shape()), (want.dtype(), want.shape()));
+    let float = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>();
+    for (g, w) in float(got.data()).iter().zip(float(want.data())) {
+        // Logits of this case have a standard deviation above 1, and the bound is 1e-4 of it.
+        assert!((g - w).abs() < 1e-4, "{g} {w}");
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+fn tensors(bytes: &[u8]) -> safetensors::SafeTensors<'_> {
+    safetensors::SafeTensors::deserialize(bytes).unwrap()
+}
+
+#[test]
+fn bad_requests_leave_no_answer_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    let out = folder.path().join("answer.safetensors");
+    for (text, culprit) in [
+        ("", "request.json"),
+        ("[]", "request.json"),
+        (r#"{"input_ids": []}"#, "input_ids"),
+        (r#"{"input_ids": [-1]}"#, "request.json"),
+        (r#"{"input_ids": [4294967295]}"#, "4294967295"),
+        (r#"{"input_ids": [1], "greedy": -5}"#, "request.json"),
+        (r#"{"input_ids": [1], "images": ["gone.png"]}"#, "gone.png"),
+        (r#"{"input_ids": [1], "unknown": 1}"#, "unknown"),
+        (r#"{"input_ids": [1], "greedy": 1000000000}"#, "1000000000"),
+    ] {
+        std::fs::write(&request, text).unwrap();
+        let line =
+            failure(&autoglm(&["logits", "--request", request.to_str().unwrap(), "--out", out.to_str().unwrap()]));
+        assert!(line.contains(culprit), "{text}: {line}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["request.json"]);
+}
+
+#[cfg(feature = "hub")]
+#[test]
+fn pull_without_a_network_says_what_to_do() {
+    let cache = tempfile::tempdir().unwrap();
+    // A port of this machine that nobody listens on.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_autoglm"))
+        .args(["pull", "zai-org/AutoGLM-Phone-9B"])
+        .env("HF_HOME", cache.path())
+        .env("HF_ENDPOINT", format!("http://{free}"))
+        .output()
+        .unwrap();
+    let line = failure(&output);
+    assert!(line.contains("--model") && line.contains("network"), "{line}");
+    assert!(failure(&autoglm(&["pull", "nonsense"])).contains("owner/name"));
+}

@@ -1,0 +1,182 @@
+//! The vision transformer: patches into rows the decoder reads.
+//!
+//! ```text
+//! x = rms_norm(patch_embed(patches), post_conv_layernorm)
+//! x += position table, stretched over the picture
+//! x = block(x) for each block
+//! x = rms_norm(x, post_layernorm)
+//! y = merger(downsample(squares of x))
+//! ```
+
+use std::sync::Arc;
+
+use autoglm_core::rows::{from_rows, with_rows};
+use autoglm_core::{Before, Embeds, Modality, Positions, Projection, RmsNorm, Rope, Run, Source};
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::block::{Block, Chunk};
+use crate::merger::Merger;
+use crate::position::{PositionTable, places};
+use crate::{Error, Patches, Result, VisionConfig};
+
+/// Rows that go through a feed-forward network at a time, rounded to whole squares of patches. The
+/// real tower widens a row to 2 · 4096 numbers, so a chunk holds 32 MiB of them, where all 13 416
+/// patches of a screenshot would hold 420 MiB; widening the weights anew for each chunk costs a
+/// few per cent of its products.
+const ROWS_PER_CHUNK: usize = 1024;
+
+/// A loaded tower. It holds weights and nothing that changes.
+#[derive(Debug)]
+pub struct VisionTower {
+    config: VisionConfig,
+    patch_embed: Arc<dyn Projection>,
+    post_conv_layernorm: RmsNorm,
+    positions: PositionTable,
+    rope: Rope,
+    blocks: Vec<Block>,
+    post_layernorm: RmsNorm,
+    downsample: Arc<dyn Projection>,
+    merger: Merger,
+}
+
+impl VisionTower {
+    /// Asks `source` for the tensors of [`VisionConfig::expected_tensors`] under `prefix`.
+    ///
+    /// # Errors
+    /// Those of [`Source`]: they name the tensor that is missing or has another shape or type.
+    pub fn load(source: &dyn Source, config: &VisionConfig, prefix: &str) -> Result<Self> {
+        let (c, side) = (config.hidden_size, config.table_side);
+        let norm = |name: &str| -> Result<RmsNorm> {
+            let weight = source.tensor(&format!("{prefix}.{name}.weight"), &[c])?;
+            Ok(RmsNorm::new(&weight, config.rms_norm_eps)?)
+        };
+        let table = source.tensor(&format!("{prefix}.embeddings.position_embedding.weight"), &[side * side, c])?;
+        Ok(Self {
+            patch_embed: source.projection(&[config.patch_embed(prefix)], &Before::Nothing)?,
+            post_conv_layernorm: norm("post_conv_layernorm")?,
+            positions: PositionTable::new(&table, side)?,
+            rope: config.rope()?,
+            blocks: (0..config.depth)
+                .map(|block| Block::load(source, config, &format!("{prefix}.blocks.{block}")))
+                .collect::<Result<_>>()?,
+            post_layernorm: norm("post_layernorm")?,
+            downsample: source.projection(&[config.downsample(prefix)], &Before::Nothing)?,
+            merger: Merger::load(source, config, &format!("{prefix}.merger"))?,
+            config: config.clone(),
+        })
+    }
+
+    /// The tower's blueprint.
+    #[must_use]
+    pub fn config(&self) -> &VisionConfig {
+        &self.config
+    }
+
+    /// The rows of a picture, one per merged square in reading order, with their places in units of
+    /// squares.
+    ///
+    /// Besides the patches and the weights it needs memory for four tensors of (p, c) in f32 (rows,
+    /// queries, keys and values) and for the feed-forward activations and attention scores of 1024
+    /// patches: about 0.5 GB for the real tower and the 13 416 patches of a 1080×2400 screenshot.
+    ///
+    /// # Errors
+    /// - [`Error::Patches`] when the patches were cut for another tower.
+    /// - [`autoglm_core::Error::Grid`] when they do not fill whole squares.
+    pub fn encode(&self, run: &Run<'_>, patches: &Patches) -> Result<Embeds> {
+        self.admit(patches)?;
+        let grid = patches.grid();
+        let merged = grid.merged(patches.merge_size())?;
+        let per_frame = patches.pixels().dim(0)? / grid.t as usize;
+        let mut rows = Vec::new();
+        // Frames never see each other: attention stays within one, and so does merging.
+        for frame in 0..grid.t as usize {
+            let pixels = patches.pixels().narrow(0, frame * per_frame, per_frame)?;
+            let mut chunks = self.embed(run, &pixels, grid.h, grid.w)?;
+            for block in &self.blocks {
+                block.forward(run, &self.rope, &mut chunks)?;
+            }
+            for chunk in chunks {
+                let squares = self.fold(run, &chunk.rows)?;
+                rows.push(self.merger.forward(run, &squares)?);
+            }
+        }
+        let coords = (0..merged.t).flat_map(|t| (0..merged.h).flat_map(move |y| (0..merged.w).map(move |x| [t, y, x])));
+        Ok(Embeds::new(
+            Tensor::cat(&rows, 0)?,
+            coords.collect(),
+            [merged.t, merged.h, merged.w],
+            Modality::Image,
+            patches.digest(),
+        )?)
+    }
+
+    fn admit(&self, patches: &Patches) -> Result<()> {
+        let (n, width) = patches.pixels().dims2()?;
+        let (expected, merge) = (self.config.patch_width(), self.config.spatial_merge_size as u32);
+        if width != expected || patches.merge_size() != merge {
+            return Err(Error::Patches {
+                expected,
+                expected_merge: merge,
+                got: width,
+                got_merge: patches.merge_size(),
+            });
+        }
+        if patches.grid().patches()? != n {
+            let expected = vec![patches.grid().patches()?, width];
+            let name = "patches of a picture".to_owned();
+            return Err(autoglm_core::Error::Shape { name, expected, got: vec![n, width] }.into());
+        }
+        Ok(())
+    }
+
+    /// Patches of one frame, (h·w, width), as rows of the tower with their positions added.
+    fn embed(&self, run: &Run<'_>, pixels: &Tensor, h: u32, w: u32) -> Result<Vec<Chunk>> {
+        self.embed_in(run, pixels, h, w, ROWS_PER_CHUNK)
+    }
+
+    /// The same in chunks of about `size` rows.
+    fn embed_in(&self, run: &Run<'_>, pixels: &Tensor, h: u32, w: u32, size: usize) -> Result<Vec<Chunk>> {
+        let places = places(h, w, self.config.spatial_merge_size as u32);
+        let stretched = self.positions.stretch(h, w);
+        let square = self.config.merged_patches();
+        let size = (size / square).max(1) * square;
+        let chunks = places.chunks(size).enumerate().map(|(i, places)| {
+            let start = i * size;
+            let rows = self.patch_embed.forward(run, &pixels.narrow(0, start, places.len())?)?;
+            let rows = self.post_conv_layernorm.forward(run, &rows)?;
+            let rows = add_positions(run, &rows, &stretched, places)?;
+            let mut positions = Positions::default();
+            places.iter().for_each(|&(y, x)| positions.push([0, y, x]));
+            Ok(Chunk { start, rows, angles: self.rope.angles(&positions) })
+        });
+        chunks.collect()
+    }
+
+    /// Squares of patches as one row each, (m, c) → (m / merge², out).
+    fn fold(&self, run: &Run<'_>, rows: &Tensor) -> Result<Tensor> {
+        let rows = self.post_layernorm.forward(run, rows)?;
+        let square = self.config.merged_patches();
+        let (m, c) = rows.dims2()?;
+        // The convolution's weight is (out, c, i, j); turning the rows leaves the weight in place.
+        let turned = rows.reshape((m / square, square, c))?.transpose(1, 2)?;
+        Ok(self.downsample.forward(run, &turned.reshape((m / square, c * square))?)?)
+    }
+}
+
+fn add_positions(
+    run: &Run<'_>,
+    rows: &Tensor,
+    stretched: &crate::position::Stretched,
+    places: &[(u32, u32)],
+) -> Result<Tensor> {
+    let (m, c) = rows.dims2()?;
+    let mut out = with_rows(rows, <[f32]>::to_vec)?;
+    run.install(|| {
+        out.par_chunks_mut(c).zip(places).for_each(|(row, place)| stretched.add(*place, row));
+    });
+    Ok(from_rows(out, &[m, c])?)
+}
+
+#[cfg(test)]
+mod tests;

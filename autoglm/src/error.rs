@@ -1,0 +1,61 @@
+//! What can go wrong when a model is opened and talked to, as facts.
+
+/// Shorthand for a result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong when a model is opened and talked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The checkpoint lacks a file that the call needs.
+    #[error("the checkpoint has no {file}, which {purpose} needs")]
+    MissingFile {
+        /// The file's name.
+        file: &'static str,
+        /// What needs it.
+        purpose: &'static str,
+    },
+    /// A text file of the checkpoint is not UTF-8.
+    #[error("{file} is not UTF-8")]
+    NotText {
+        /// The file's name.
+        file: &'static str,
+        /// Where it stops being text.
+        source: std::str::Utf8Error,
+    },
+    /// This build or this checkpoint has no encoder for the modality.
+    #[error("this model takes no {modality}: {why}")]
+    ModalityOff {
+        /// The modality.
+        modality: &'static str,
+        /// Whether the build or the checkpoint lacks it.
+        why: &'static str,
+    },
+    /// The user said nothing since the last reply.
+    #[error("there is nothing to reply to: push a part first")]
+    NothingSaid,
+    /// The tokenizer lacks a token that the call needs.
+    #[error("the tokenizer has no token `{token}`, which {purpose} needs")]
+    MissingToken {
+        /// The token's text.
+        token: &'static str,
+        /// What needs it.
+        purpose: &'static str,
+    },
+    /// Files, tensors, shapes, caches.
+    #[error(transparent)]
+    Core(#[from] autoglm_core::Error),
+    /// The decoder, the tokenizer, the template, the sampler.
+    #[error(transparent)]
+    Text(#[from] autoglm_text::Error),
+    /// Placeholders and media.
+    #[error(transparent)]
+    Fusion(#[from] autoglm_fusion::Error),
+    /// Pictures and the vision tower.
+    #[cfg(feature = "vision")]
+    #[error(transparent)]
+    Vision(#[from] autoglm_vision::Error),
+    /// The tensor library refused an operation.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}

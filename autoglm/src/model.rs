@@ -1,0 +1,220 @@
+//! A handle on an opened checkpoint.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use autoglm_core::{Checkpoint, DenseSource, Embeds, Files, Run, TokenId, Workers};
+use autoglm_text::{ChatTemplate, Decoder, TextConfig, Tokenizer};
+use serde_json::Value;
+
+use crate::media::{Eyes, EyesConfig};
+use crate::{Error, OpenOptions, Prompt, Result, Session};
+
+/// An opened checkpoint, ready to run. Cloning copies a handle; the weights, which stay in the mapped
+/// file, and the worker threads are shared.
+#[derive(Debug, Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    workers: Workers,
+    checkpoint: Arc<Checkpoint>,
+    decoder: Decoder,
+    eyes: Eyes,
+    chat: Option<Chat>,
+    image_token: Option<TokenId>,
+    stop_ids: Vec<TokenId>,
+    warnings: Vec<String>,
+}
+
+/// What turns conversations into ids and ids into text.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) template: ChatTemplate,
+}
+
+impl Model {
+    /// Opens a checkpoint directory in the Hugging Face layout.
+    ///
+    /// # Errors
+    /// Names the file, the field or the tensors that are wrong; nothing of a bad checkpoint is used.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(dir, &OpenOptions::default())
+    }
+
+    /// Opens a checkpoint directory with options.
+    ///
+    /// # Errors
+    /// As for [`Model::open`].
+    pub fn open_with(dir: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        Self::from_files(&Files::directory(dir.as_ref())?, options)
+    }
+
+    /// Opens a checkpoint that is compiled into the program: its files by name.
+    ///
+    /// # Errors
+    /// As for [`Model::open`].
+    ///
+    /// ```
+    /// use autoglm::{Model, OpenOptions, Part, Sampling};
+    ///
+    /// let model = Model::open_embedded(autoglm_tiny::FILES, &OpenOptions::default())?;
+    /// let mut session = model.session();
+    /// session.push(Part::text("go back"))?;
+    /// let reply: String = session.reply(Sampling::greedy())?.map(|piece| piece.map(|p| p.text)).collect::<Result<_, _>>()?;
+    /// assert!(reply.contains("do(action="));
+    /// # Ok::<(), autoglm::Error>(())
+    /// ```
+    pub fn open_embedded(files: &'static [(&'static str, &'static [u8])], options: &OpenOptions) -> Result<Self> {
+        Self::from_files(&Files::embedded(files), options)
+    }
+
+    fn from_files(files: &Files, options: &OpenOptions) -> Result<Self> {
+        let config: Value =
+            files.json("config.json")?.ok_or(Error::MissingFile { file: "config.json", purpose: "opening a model" })?;
+        let text = TextConfig::from_json(&config)?;
+        let checkpoint = Arc::new(Checkpoint::open(files)?);
+        // Names are built per layer, so a config may not claim more layers than the header has tensors.
+        checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
+        let eyes = EyesConfig::read(files, &config, &checkpoint, options)?;
+        let mut expected = text.expected_tensors();
+        expected.extend(eyes.expected_tensors());
+        let verified = checkpoint.verify(&expected, eyes.unread_prefixes(), options.allow_extra)?;
+        let source = DenseSource::new(Arc::clone(&checkpoint), options.precision);
+        let generation: Option<Value> = files.json("generation_config.json")?;
+        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let inner = Inner {
+            workers: Workers::new(threads)?,
+            decoder: Decoder::load(&source, text)?,
+            eyes: eyes.load(&source)?,
+            chat: Chat::read(files)?,
+            image_token: token_field(&config, "image_token_id")?,
+            stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
+            warnings: verified.extra.into_iter().map(|name| format!("tensor `{name}` is read by nothing")).collect(),
+            checkpoint,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A new conversation.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::new(self.clone())
+    }
+
+    /// Lays out a prompt that is given as token ids, each picture's placeholder once, and encoded
+    /// pictures: for comparing numbers with another implementation.
+    ///
+    /// # Errors
+    /// - [`autoglm_fusion::Error`] when placeholders and pictures differ in number.
+    /// - [`Error::ModalityOff`] for a picture that this build or this checkpoint cannot see.
+    pub fn prompt(&self, ids: &[TokenId], images: &[Vec<u8>]) -> Result<Prompt> {
+        let embeds =
+            images.iter().map(|bytes| self.see(bytes).map(|(embeds, _)| embeds)).collect::<Result<Vec<_>>>()?;
+        Prompt::new(self.clone(), ids, &embeds)
+    }
+
+    /// Positions the checkpoint was trained for: the largest context of a session.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.inner.decoder.config().max_position_embeddings
+    }
+
+    /// Width of the logits.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.inner.decoder.config().vocab_size
+    }
+
+    /// Bytes of the tensors that this model uses, as they lie in the checkpoint.
+    #[must_use]
+    pub fn weights_bytes(&self) -> u64 {
+        self.inner.checkpoint.bytes_used()
+    }
+
+    /// What was odd about the checkpoint but is no error: with `allow_extra`, the tensors that nothing
+    /// reads.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
+    }
+
+    /// The instruction set that the loops run on.
+    #[must_use]
+    pub fn isa(&self) -> &'static str {
+        autoglm_core::float::isa()
+    }
+
+    /// Worker threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.inner.workers.threads()
+    }
+
+    /// The rows of an encoded picture, and how long they took.
+    pub(crate) fn see(&self, bytes: &[u8]) -> Result<(Embeds, Duration)> {
+        let start = Instant::now();
+        let embeds = self.inner.eyes.see(&self.run(), bytes)?;
+        Ok((embeds, start.elapsed()))
+    }
+
+    pub(crate) fn run(&self) -> Run<'_> {
+        Run::new(&self.inner.workers)
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.inner.decoder
+    }
+
+    pub(crate) fn image_token(&self) -> Option<TokenId> {
+        self.inner.image_token
+    }
+
+    pub(crate) fn stop_ids(&self) -> &[TokenId] {
+        &self.inner.stop_ids
+    }
+
+    pub(crate) fn chat(&self) -> Result<&Chat> {
+        self.inner.chat.as_ref().ok_or(Error::MissingFile { file: "tokenizer.json", purpose: "a conversation" })
+    }
+}
+
+impl Chat {
+    fn read(files: &Files) -> Result<Option<Self>> {
+        let Some(tokenizer) = files.read("tokenizer.json", TOKENIZER_BYTES)? else {
+            return Ok(None);
+        };
+        let config: Option<Value> = files.json("tokenizer_config.json")?;
+        let file = files.read(TEMPLATE, TEMPLATE_BYTES)?;
+        let jinja = file.as_deref().map(std::str::from_utf8).transpose();
+        let jinja = jinja.map_err(|source| Error::NotText { file: TEMPLATE, source })?;
+        let tokenizer = Tokenizer::from_json(&tokenizer)?;
+        Ok(Some(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref())? }))
+    }
+}
+
+const TEMPLATE: &str = "chat_template.jinja";
+
+/// A tokenizer of 150 000 merges takes 20 MB.
+const TOKENIZER_BYTES: usize = 128 << 20;
+
+/// Chat templates take a few kilobytes.
+const TEMPLATE_BYTES: usize = 1 << 20;
+
+/// A token id that `config.json` may name.
+fn token_field(config: &Value, field: &'static str) -> Result<Option<TokenId>> {
+    let Some(value) = config.get(field).filter(|v| !v.is_null()) else {
+        return Ok(None);
+    };
+    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let id = id.ok_or_else(|| autoglm_core::Error::Config {
+        field,
+        got: value.to_string().chars().take(80).collect(),
+        why: "is no token id",
+    })?;
+    Ok(Some(TokenId(id)))
+}

@@ -1,0 +1,110 @@
+//! How to open a model, and how to generate.
+
+use autoglm_core::FloatType;
+use autoglm_text::Sampling;
+
+/// How to open a checkpoint.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// How weights are stored; the checkpoint's own type when none is given. Activations and sums are
+    /// f32 in any case.
+    pub precision: Option<FloatType>,
+    /// Worker threads; the machine's parallelism when none is given.
+    pub threads: Option<usize>,
+    /// Limit of a picture's size after resizing, in the unit of `size.longest_edge`: 2 · height ·
+    /// width. The checkpoint's own limit when none is given.
+    pub max_pixels: Option<u64>,
+    /// Accept a checkpoint with tensors that nothing reads; they are reported as warnings.
+    pub allow_extra: bool,
+}
+
+impl OpenOptions {
+    /// Sets [`OpenOptions::precision`].
+    #[must_use]
+    pub fn precision(mut self, precision: impl Into<Option<FloatType>>) -> Self {
+        self.precision = precision.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::threads`].
+    #[must_use]
+    pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
+        self.threads = threads.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::max_pixels`].
+    #[must_use]
+    pub fn max_pixels(mut self, max_pixels: impl Into<Option<u64>>) -> Self {
+        self.max_pixels = max_pixels.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::allow_extra`].
+    #[must_use]
+    pub fn allow_extra(mut self, allow_extra: bool) -> Self {
+        self.allow_extra = allow_extra;
+        self
+    }
+}
+
+/// Whether the model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Thinking {
+    /// Nothing is forced: the model thinks, as it was trained to.
+    #[default]
+    Free,
+    /// The reply is made to begin with `<think></think>` and a line break and `<answer>`, so that the
+    /// model answers at once. The forced tokens are not part of the pieces.
+    Skipped,
+}
+
+/// How to generate a reply.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Generate {
+    /// How the next token is picked; greedily by default.
+    pub sampling: Sampling,
+    /// Whether the model thinks first.
+    pub thinking: Thinking,
+    /// Tokens after which the reply ends in any case; 3 000 by default, as in the agent's own client.
+    pub max_new_tokens: usize,
+    /// Strings that end the reply; they are not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Default for Generate {
+    fn default() -> Self {
+        Self { sampling: Sampling::greedy(), thinking: Thinking::Free, max_new_tokens: 3_000, stop: Vec::new() }
+    }
+}
+
+impl From<Sampling> for Generate {
+    fn from(sampling: Sampling) -> Self {
+        Self { sampling, ..Self::default() }
+    }
+}
+
+impl Generate {
+    /// Sets [`Generate::thinking`].
+    #[must_use]
+    pub fn thinking(mut self, thinking: Thinking) -> Self {
+        self.thinking = thinking;
+        self
+    }
+
+    /// Sets [`Generate::max_new_tokens`].
+    #[must_use]
+    pub fn max_new_tokens(mut self, max_new_tokens: usize) -> Self {
+        self.max_new_tokens = max_new_tokens;
+        self
+    }
+
+    /// Sets [`Generate::stop`].
+    #[must_use]
+    pub fn stop(mut self, stop: Vec<String>) -> Self {
+        self.stop = stop;
+        self
+    }
+}

@@ -1,0 +1,200 @@
+//! The model's turn as an iterator over pieces of text.
+
+use std::time::{Duration, Instant};
+
+use autoglm_core::TokenId;
+use autoglm_text::{Sampler, StopStrings, TextStream};
+
+use crate::{Error, Generate, Result, Session, Thinking};
+
+/// The tokens that make the model answer at once, with the line break between them.
+const NO_THINKING: [&str; 3] = ["<think>", "</think>", "<answer>"];
+
+/// Some text of a reply, never part of a character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The text.
+    pub text: String,
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The model said so, with an end token.
+    EndToken,
+    /// A stop string appeared.
+    StopString,
+    /// The limit of new tokens or the context is used up.
+    Length,
+}
+
+/// What a reply took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stats {
+    /// Rows of the prompt, picture rows and forced tokens included.
+    pub prompt_tokens: usize,
+    /// Rows of the prompt that were already computed.
+    pub reused_tokens: usize,
+    /// Time in the vision preprocessing and tower for pictures pushed since the last reply.
+    pub vision: Duration,
+    /// Time from the call of `reply` to the first logits.
+    pub prefill: Duration,
+    /// Time spent on the tokens after the first.
+    pub decode: Duration,
+    /// Tokens generated, an end token included.
+    pub decode_tokens: usize,
+    /// Time from the first pushed part's encoding to the first token: vision and prefill.
+    pub time_to_first_token: Duration,
+    /// Bytes of keys and values in the cache.
+    pub kv_bytes: u64,
+}
+
+/// The model's turn. Pull it for pieces; drop it to stop.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    session: &'a mut Session,
+    how: Generate,
+    sampler: Sampler,
+    /// Gone once the last text was handed out.
+    text: Option<(TextStream, StopStrings)>,
+    /// Forced tokens: part of the turn, not of the pieces.
+    forced: Vec<TokenId>,
+    generated: Vec<TokenId>,
+    finish: Option<Finish>,
+    failed: bool,
+    stats: Stats,
+    started: Instant,
+}
+
+impl<'a> Reply<'a> {
+    pub(crate) fn start(session: &'a mut Session, how: Generate) -> Result<Self> {
+        let started = Instant::now();
+        let chat = session.model.chat()?;
+        let text = Some((TextStream::new(&chat.tokenizer), StopStrings::new(how.stop.clone())?));
+        let forced = match how.thinking {
+            Thinking::Free => Vec::new(),
+            Thinking::Skipped => no_thinking(&chat.tokenizer)?,
+        };
+        let (mut assembly, mut prompt) = session.assemble()?;
+        assembly.append(&forced, &[], None)?;
+        prompt.extend_from_slice(&forced);
+        let sampler = Sampler::new(how.sampling, &prompt)?;
+        let prompt_tokens = assembly.len();
+        let reused_tokens = session.prefill(assembly)?;
+        let vision = std::mem::take(&mut session.vision);
+        let stats = Stats { prompt_tokens, reused_tokens, vision, ..Stats::default() };
+        let (generated, finish, failed) = (Vec::new(), None, false);
+        Ok(Self { session, how, sampler, text, forced, generated, finish, failed, stats, started })
+    }
+
+    /// Why the reply ended; none while it goes on.
+    #[must_use]
+    pub fn finish(&self) -> Option<Finish> {
+        self.finish
+    }
+
+    /// The tokens generated so far, an end token included, forced ones not.
+    #[must_use]
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.generated
+    }
+
+    /// What the reply took so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { decode_tokens: self.generated.len(), kv_bytes: self.session.kv_bytes(), ..self.stats }
+    }
+
+    /// Generates one token. → its text, where it completes any.
+    fn advance(&mut self) -> Result<Option<String>> {
+        if self.generated.len() >= self.how.max_new_tokens {
+            return self.end(Finish::Length);
+        }
+        let before = Instant::now();
+        let mut logits = self.session.next_logits()?;
+        let id = self.sampler.sample(&mut logits)?;
+        if self.generated.is_empty() {
+            self.stats.prefill = self.started.elapsed();
+            self.stats.time_to_first_token = self.stats.vision + self.stats.prefill;
+        } else {
+            self.stats.decode += before.elapsed();
+        }
+        self.generated.push(id);
+        if self.session.model.stop_ids().contains(&id) {
+            return self.end(Finish::EndToken);
+        }
+        let Some((stream, stop)) = &mut self.text else {
+            return Ok(None);
+        };
+        let piece = stream.push(id)?.map(|piece| stop.push(&piece)).filter(|piece| !piece.is_empty());
+        if stop.is_stopped() {
+            self.finish = Some(Finish::StopString);
+        } else if self.session.computed.assembly.push(id).is_err() {
+            // The context is full: the token was generated, but nothing can follow it.
+            return self.end_after(piece.unwrap_or_default(), Finish::Length);
+        }
+        Ok(piece)
+    }
+
+    /// Ends the reply; → text that was held back.
+    fn end(&mut self, finish: Finish) -> Result<Option<String>> {
+        self.end_after(String::new(), finish)
+    }
+
+    fn end_after(&mut self, mut text: String, finish: Finish) -> Result<Option<String>> {
+        self.finish = Some(finish);
+        if let Some((stream, mut stop)) = self.text.take() {
+            if let Some(piece) = stream.finish()? {
+                text += &stop.push(&piece);
+            }
+            text += &stop.finish();
+        }
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
+impl Iterator for Reply<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.finish.is_none() && !self.failed {
+            match self.advance() {
+                Ok(Some(text)) => return Some(Ok(Piece { text })),
+                Ok(None) => {}
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        // An end token such as `</answer>` closes what the model wrote and belongs to its turn; one
+        // such as `<|user|>` opens the next turn, which the template writes itself.
+        let ended = self.finish == Some(Finish::EndToken);
+        let mut turn = std::mem::take(&mut self.forced);
+        turn.append(&mut self.generated);
+        if let (true, Some(last), Ok(chat)) = (ended, turn.last(), self.session.model.chat())
+            && !chat.tokenizer.markers().any(|(text, id)| id == *last && text.starts_with("</"))
+        {
+            turn.pop();
+        }
+        self.session.close_turn(turn);
+    }
+}
+
+/// `<think></think>`, a line break, `<answer>`, as ids.
+fn no_thinking(tokenizer: &autoglm_text::Tokenizer) -> Result<Vec<TokenId>> {
+    let id = |token: &'static str| {
+        tokenizer.token_id(token).ok_or(Error::MissingToken { token, purpose: "answering without thinking" })
+    };
+    let [open, close, answer] = NO_THINKING;
+    let mut ids = vec![id(open)?, id(close)?];
+    ids.extend(tokenizer.encode_text("\n")?);
+    ids.push(id(answer)?);
+    Ok(ids)
+}

@@ -1,0 +1,170 @@
+//! One conversation: what was said, what the cache holds of it, and how to go on.
+
+use std::time::Duration;
+
+use autoglm_core::{DenseCache, Embeds, KvCache};
+use autoglm_fusion::Assembly;
+use autoglm_text::{Content, Message, Role};
+
+use crate::prompt::PREFILL_ROWS;
+use crate::{Error, Generate, Model, Part, Reply, Result};
+
+/// A conversation with a model. It owns everything that changes: the turns, the pictures' rows, and
+/// the cache with what has been computed of them.
+///
+/// ```
+/// # fn main() -> Result<(), autoglm::Error> {
+/// # let model = autoglm::Model::open_embedded(autoglm_tiny::FILES, &Default::default())?;
+/// use autoglm::{Answer, Generate, Part, Thinking};
+///
+/// let mut session = model.session();
+/// # #[cfg(feature = "vision")]
+/// session.push(Part::image(autoglm_tiny::SCREENS[0].1))?;
+/// session.push(Part::text("打开相机"))?;
+/// let mut text = String::new();
+/// for piece in session.reply(Generate::default().thinking(Thinking::Skipped).max_new_tokens(64))? {
+///     text += &piece?.text;
+/// }
+/// # #[cfg(feature = "vision")]
+/// println!("{:?}", Answer::parse(&text));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) model: Model,
+    messages: Vec<Message>,
+    media: Vec<Embeds>,
+    pub(crate) computed: Computed,
+    pub(crate) vision: Duration,
+}
+
+/// What the cache holds.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    /// The prompt whose rows were fed.
+    pub(crate) assembly: Assembly,
+    /// How many of its rows every layer has.
+    pub(crate) rows: usize,
+    pub(crate) cache: Option<DenseCache>,
+}
+
+impl Session {
+    pub(crate) fn new(model: Model) -> Self {
+        let computed = Computed { assembly: Assembly::new(model.context()), rows: 0, cache: None };
+        Self { model, messages: Vec::new(), media: Vec::new(), computed, vision: Duration::ZERO }
+    }
+
+    /// Sets the system message. It goes before everything else.
+    pub fn system(&mut self, text: impl Into<String>) {
+        self.messages.retain(|m| m.role != Role::System);
+        self.messages.insert(0, Message { role: Role::System, content: vec![Content::Text(text.into())] });
+    }
+
+    /// Adds to the user's turn. A picture is decoded and encoded here.
+    ///
+    /// # Errors
+    /// - [`Error::ModalityOff`] for a picture that this build or this checkpoint cannot see.
+    /// - [`Error::Vision`] for a picture that is damaged or too large.
+    pub fn push(&mut self, part: Part) -> Result<()> {
+        let content = match part {
+            Part::Text(text) => Content::Text(text),
+            Part::Image(bytes) => {
+                let (embeds, took) = self.model.see(&bytes)?;
+                self.vision += took;
+                self.media.push(embeds);
+                Content::Image
+            }
+        };
+        match self.messages.last_mut() {
+            Some(Message { role: Role::User, content: said }) => said.push(content),
+            _ => self.messages.push(Message { role: Role::User, content: vec![content] }),
+        }
+        Ok(())
+    }
+
+    /// Takes all pictures out of the turns so far, as the phone agent does before it shows the next
+    /// screenshot. What stands before the first picture stays computed.
+    pub fn forget_images(&mut self) {
+        for message in &mut self.messages {
+            message.content.retain(|c| !matches!(c, Content::Image));
+        }
+        self.messages.retain(|m| !m.content.is_empty());
+        self.media.clear();
+    }
+
+    /// Starts the model's turn. The iterator computes as it is pulled; dropping it ends the turn with
+    /// what was generated so far.
+    ///
+    /// # Errors
+    /// - [`Error::NothingSaid`] when the user's turn is empty.
+    /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
+    /// - [`autoglm_fusion::Error::Oversize`] when the conversation exceeds the context.
+    pub fn reply(&mut self, how: impl Into<Generate>) -> Result<Reply<'_>> {
+        let how = how.into();
+        if self.messages.last().is_none_or(|m| m.role != Role::User) {
+            return Err(Error::NothingSaid);
+        }
+        Reply::start(self, how)
+    }
+
+    /// The conversation as a prompt that ends where the model's turn begins.
+    pub(crate) fn assemble(&self) -> Result<(Assembly, Vec<autoglm_core::TokenId>)> {
+        let chat = self.model.chat()?;
+        let ids = chat.template.apply(&chat.tokenizer, &self.messages, true)?;
+        let mut assembly = Assembly::new(self.model.context());
+        assembly.append(&ids, &self.media, self.model.image_token())?;
+        Ok((assembly, ids))
+    }
+
+    /// Brings the cache to all rows of `assembly` but the last, keeping what it already has of them;
+    /// → rows that were kept.
+    pub(crate) fn prefill(&mut self, assembly: Assembly) -> Result<usize> {
+        let decoder = self.model.decoder();
+        let all_but_last = assembly.len().saturating_sub(1);
+        let kept = self.computed.assembly.common_rows(&assembly).min(self.computed.rows).min(all_but_last);
+        let cache = match &mut self.computed.cache {
+            Some(cache) => cache,
+            empty => empty.insert(decoder.dense_cache(self.model.context())?),
+        };
+        cache.truncate(kept)?;
+        self.computed.assembly = assembly;
+        self.computed.rows = kept;
+        let run = self.model.run();
+        while self.computed.rows < all_but_last {
+            let (start, end) = (self.computed.rows, (self.computed.rows + PREFILL_ROWS).min(all_but_last));
+            let input =
+                self.computed.assembly.input(start..end, decoder.embed_tokens(), autoglm_core::Want::Nothing)?;
+            decoder.forward(&run, &input, cache)?;
+            self.computed.rows = end;
+        }
+        Ok(kept)
+    }
+
+    /// Feeds the last row and returns its logits.
+    pub(crate) fn next_logits(&mut self) -> Result<Vec<f32>> {
+        let Computed { assembly, rows, cache } = &mut self.computed;
+        let decoder = self.model.decoder();
+        let cache = match cache {
+            Some(cache) => cache,
+            empty => empty.insert(decoder.dense_cache(self.model.context())?),
+        };
+        // A failed step may have left some layers one row ahead.
+        cache.truncate(*rows)?;
+        let input = assembly.input(*rows..assembly.len(), decoder.embed_tokens(), autoglm_core::Want::Last)?;
+        let logits = decoder.forward(&self.model.run(), &input, cache)?;
+        *rows = assembly.len();
+        let logits = logits.map(|l| l.flatten_all()?.to_vec1::<f32>()).transpose()?;
+        Ok(logits.unwrap_or_default())
+    }
+
+    /// Ends the model's turn with these ids.
+    pub(crate) fn close_turn(&mut self, ids: Vec<autoglm_core::TokenId>) {
+        self.messages.push(Message { role: Role::Assistant, content: vec![Content::Tokens(ids)] });
+    }
+
+    /// Bytes that the cache holds.
+    pub(crate) fn kv_bytes(&self) -> u64 {
+        self.computed.cache.as_ref().map_or(0, |c| c.bytes())
+    }
+}

@@ -1,0 +1,62 @@
+//! Every golden case through the facade: positions, logits and greedy ids equal transformers'.
+#![cfg(feature = "vision")]
+
+use autoglm::{Model, OpenOptions, TokenId};
+use autoglm_testing::{Golden, distance};
+use candle_core::{Device, Tensor};
+
+/// The project's bound for prompts of text alone, in standard deviations of the logits.
+const TEXT: f64 = 1e-4;
+/// The bound for prompts with pictures.
+const IMAGES: f64 = 2e-3;
+
+struct Evaluation {
+    logits: Tensor,
+    positions: Vec<[u32; 3]>,
+    greedy: Vec<i64>,
+    images: usize,
+}
+
+fn evaluate(golden: &Golden) -> Evaluation {
+    let request = golden.json("request.json");
+    let ids: Vec<TokenId> =
+        request["input_ids"].as_array().unwrap().iter().map(|v| TokenId(v.as_u64().unwrap() as u32)).collect();
+    let names = request["images"].as_array().cloned().unwrap_or_default();
+    let images: Vec<Vec<u8>> =
+        names.iter().map(|n| std::fs::read(golden.dir().join(n.as_str().unwrap())).unwrap()).collect();
+    let model = Model::open_with(golden.dir(), &OpenOptions::default().threads(2)).unwrap();
+    let mut prompt = model.prompt(&ids, &images).unwrap();
+    let mut rows = Vec::new();
+    prompt
+        .logits(|r| {
+            rows.extend_from_slice(r);
+            Ok::<_, autoglm::Error>(())
+        })
+        .unwrap();
+    let positions = prompt.positions().to_vec();
+    let logits = Tensor::from_vec(rows, (positions.len(), model.vocab_size()), &Device::Cpu).unwrap();
+    let greedy = prompt.greedy(request["greedy"].as_u64().unwrap() as usize).unwrap();
+    Evaluation { logits, positions, greedy: greedy.iter().map(|id| i64::from(id.0)).collect(), images: images.len() }
+}
+
+#[test]
+fn logits_positions_and_greedy_ids_of_every_golden_case_equal_transformers() {
+    let cases = Golden::cases();
+    assert!(cases.len() >= 11);
+    for name in cases {
+        let golden = Golden::case(&name);
+        let got = evaluate(&golden);
+        let n = got.positions.len();
+        let expected = golden.integers("position_ids");
+        assert_eq!(expected.len(), 3 * n, "{name}");
+        for (i, position) in got.positions.iter().enumerate() {
+            let want = [0, 1, 2].map(|axis| expected[axis * n + i] as u32);
+            assert_eq!(*position, want, "{name} row {i}");
+        }
+        let apart = distance(&got.logits, &golden.tensor("logits"));
+        let bound = if got.images == 0 { TEXT } else { IMAGES };
+        println!("{name}: {apart:.2e} sd over {n} rows, {} pictures", got.images);
+        assert!(apart <= bound, "{name}: {apart:e} standard deviations, bound {bound:e}");
+        assert_eq!(got.greedy, golden.integers("greedy_ids"), "{name}");
+    }
+}

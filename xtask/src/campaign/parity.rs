@@ -1,0 +1,98 @@
+//! How far the logits are from transformers', case by case, in standard deviations.
+
+use std::path::{Path, PathBuf};
+
+use autoglm::{Model, OpenOptions, TokenId};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    input_ids: Vec<u32>,
+    #[serde(default)]
+    images: Vec<PathBuf>,
+    #[serde(default)]
+    greedy: usize,
+}
+
+/// Prints one row per golden case.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let cases = root.join("goldens/cases");
+    let mut names: Vec<_> = std::fs::read_dir(&cases)
+        .and_then(|folder| folder.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>())
+        .map_err(Error::file("list", &cases))?;
+    names.sort();
+    println!("| case | rows | pictures | largest difference, sd of the logits | greedy ids |\n|---|---|---|---|---|");
+    for name in names {
+        println!("| {} | {} |", name.display(), compare(&cases.join(&name))?);
+    }
+    Ok(())
+}
+
+fn compare(case: &Path) -> Result<String> {
+    let read = |name: &Path| {
+        let path = case.join(name);
+        std::fs::read(&path).map_err(Error::file("read", &path))
+    };
+    let request: Request = serde_json::from_slice(&read(Path::new("request.json"))?)
+        .map_err(|source| Error::Json { path: case.join("request.json"), source })?;
+    let images = request.images.iter().map(|name| read(name)).collect::<Result<Vec<_>>>()?;
+    let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
+    let expected = read(Path::new("expected.safetensors"))?;
+    let damaged = || Error::Golden { path: case.join("expected.safetensors") };
+    let expected = SafeTensors::deserialize(&expected).map_err(|_| damaged())?;
+    let wanted = expected.tensor("logits").map_err(|_| damaged())?;
+    let wanted: Vec<f64> = wanted.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+    let model = Model::open_with(case, &OpenOptions::default())?;
+    let mut prompt = model.prompt(&ids, &images)?;
+    let mut got = Vec::new();
+    prompt.logits(|rows| {
+        got.extend(rows.iter().map(|v| f64::from(*v)));
+        Ok::<_, Error>(())
+    })?;
+    if got.len() != wanted.len() {
+        return Err(damaged());
+    }
+    let rows = prompt.len();
+    let greedy: Vec<i64> = prompt.greedy(request.greedy)?.iter().map(|id| i64::from(id.0)).collect();
+    let greedy_wanted = expected.tensor("greedy_ids").map_err(|_| damaged())?;
+    let greedy_wanted: Vec<i64> =
+        greedy_wanted.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
+    let same = if greedy == greedy_wanted { "equal" } else { "DIFFERENT" };
+    Ok(format!("{rows} | {} | {:.1e} | {same} |", images.len(), apart(&got, &wanted)).trim_end_matches(" |").to_owned())
+}
+
+/// The largest difference in standard deviations of `wanted`.
+fn apart(got: &[f64], wanted: &[f64]) -> f64 {
+    let n = wanted.len().max(1) as f64;
+    let mean = wanted.iter().sum::<f64>() / n;
+    let deviation = (wanted.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+    // `max` would drop a NaN.
+    let largest = got
+        .iter()
+        .zip(wanted)
+        .map(|(g, w)| (g - w).abs())
+        .fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a });
+    largest / deviation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_difference_of_a_known_pair_is_the_textbook_value() {
+        let wanted = [1.0, -1.0, 1.0, -1.0];
+        assert!((apart(&[1.0, -1.5, 1.0, -1.0], &wanted) - 0.5).abs() < 1e-12);
+        assert!(apart(&[f64::NAN, -1.0, 1.0, -1.0], &wanted).is_nan());
+    }
+
+    #[test]
+    fn a_case_prints_its_row() {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens/cases/text-v5");
+        let row = compare(&case).unwrap();
+        assert!(row.ends_with("| equal") && row.contains("e-"), "{row}");
+    }
+}

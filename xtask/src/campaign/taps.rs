@@ -1,0 +1,130 @@
+//! Does the tiny checkpoint tap inside the named icon, on screens it never saw?
+//!
+//! The screens, the questions and transformers' greedy answers to them are in
+//! `models/autoglm-tiny/eval`, made by `evaluate.py` from a seed that training never used.
+
+use std::path::{Path, PathBuf};
+
+use autoglm::{Action, Answer, Generate, Model, OpenOptions, Part, Thinking};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// The evaluation set and what transformers answered.
+#[derive(Debug, Deserialize)]
+struct Set {
+    seed: u64,
+    screens: Vec<Screen>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Screen {
+    file: PathBuf,
+    prompt: String,
+    #[serde(rename = "box")]
+    icon: [f64; 4],
+    think: Expected,
+    no_think: Expected,
+}
+
+#[derive(Debug, Deserialize)]
+struct Expected {
+    ids: Vec<u32>,
+    text: String,
+}
+
+/// How many of the answers were right, in one mode.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Score {
+    pub(crate) screens: usize,
+    /// Taps inside the named icon.
+    pub(crate) hits: usize,
+    /// Answers whose tokens are those of transformers, one by one.
+    pub(crate) agree: usize,
+}
+
+/// Runs the first `count` screens in one mode.
+pub(crate) fn score(root: &Path, thinking: Thinking, count: usize) -> Result<Score> {
+    let folder = root.join("models/autoglm-tiny");
+    let set = read_set(&folder.join("eval/eval.json"))?;
+    let model = Model::open_with(&folder, &OpenOptions::default())?;
+    let mut score = Score::default();
+    for screen in set.screens.iter().take(count) {
+        let path = folder.join("eval").join(&screen.file);
+        let picture = std::fs::read(&path).map_err(Error::file("read", &path))?;
+        let (ids, text) = answer(&model, picture, &screen.prompt, thinking)?;
+        let expected = match thinking {
+            Thinking::Free => &screen.think,
+            Thinking::Skipped => &screen.no_think,
+        };
+        score.screens += 1;
+        score.hits += usize::from(taps_inside(&text, screen.icon));
+        score.agree += usize::from(ids == expected.ids && text == expected.text);
+    }
+    Ok(score)
+}
+
+/// The long form: every screen, both modes.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let set = read_set(&root.join("models/autoglm-tiny/eval/eval.json"))?;
+    println!("autoglm-tiny on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
+    for (name, thinking) in [("with thinking", Thinking::Free), ("without", Thinking::Skipped)] {
+        let Score { screens, hits, agree } = score(root, thinking, usize::MAX)?;
+        println!(
+            "{name:>14}: {hits} of {screens} taps inside the icon, {agree} of {screens} answers equal to transformers'"
+        );
+    }
+    Ok(())
+}
+
+fn read_set(path: &Path) -> Result<Set> {
+    let text = std::fs::read(path).map_err(Error::file("read", path))?;
+    serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
+}
+
+fn answer(model: &Model, picture: Vec<u8>, prompt: &str, thinking: Thinking) -> Result<(Vec<u32>, String)> {
+    let mut session = model.session();
+    session.push(Part::image(picture))?;
+    session.push(Part::text(prompt))?;
+    let mut reply = session.reply(Generate::default().thinking(thinking).max_new_tokens(60))?;
+    let mut text = String::new();
+    for piece in reply.by_ref() {
+        text += &piece?.text;
+    }
+    Ok((reply.tokens().iter().map(|id| id.0).collect(), text))
+}
+
+/// Whether the answer taps inside `icon`, in pixels of the 168 × 336 screen.
+fn taps_inside(text: &str, [left, top, right, bottom]: [f64; 4]) -> bool {
+    let Ok(Answer { action: Action::Tap { at, .. }, .. }) = Answer::parse(text) else {
+        return false;
+    };
+    let (x, y) = (f64::from(at.x) / 1000.0 * 168.0, f64::from(at.y) / 1000.0 * 336.0);
+    (left..=right).contains(&x) && (top..=bottom).contains(&y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A twentieth of the set.
+    const SCREENS: usize = 5;
+
+    #[test]
+    fn unseen_screens_are_tapped_inside_the_icon_as_transformers_does() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for thinking in [Thinking::Free, Thinking::Skipped] {
+            let score = score(&root, thinking, SCREENS).unwrap();
+            assert_eq!(score, Score { screens: SCREENS, hits: SCREENS, agree: SCREENS }, "{thinking:?}");
+        }
+    }
+
+    #[test]
+    fn a_tap_beside_the_icon_is_no_hit() {
+        let icon = [50.0, 100.0, 80.0, 130.0];
+        assert!(taps_inside("do(action=\"Tap\", element=[387,342])", icon));
+        assert!(!taps_inside("do(action=\"Tap\", element=[600,342])", icon));
+        assert!(!taps_inside("do(action=\"Back\")", icon));
+        assert!(!taps_inside("no action", icon));
+    }
+}

@@ -1,0 +1,82 @@
+//! What can go wrong in a chore.
+
+use std::error::Error as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// A program could not be started at all.
+    #[error("cannot start `{program}`")]
+    Start { program: String, source: io::Error },
+    /// A program ran and said no.
+    #[error("`{program}` ended with {status}")]
+    Ended { program: String, status: ExitStatus },
+    /// A program's output is not the JSON it promises.
+    #[error("cannot understand what `{program}` printed")]
+    Output { program: String, source: serde_json::Error },
+    #[error("cannot {action} {}", path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    /// A package that a check is about is not in the workspace.
+    #[error("the workspace has no package `{name}`")]
+    NoPackage { name: &'static str },
+    /// Crates are in a dependency tree that must not have them.
+    #[error("{tree} must not contain {}", unwanted.join(", "))]
+    Unwanted { tree: String, unwanted: Vec<String> },
+    /// The problems themselves were printed where they were found.
+    #[error("{count} tidy problem(s)")]
+    Untidy { count: usize },
+    #[error("{} already exists; name a directory that does not", path.display())]
+    Exists { path: PathBuf },
+    #[error("{} names no new directory", path.display())]
+    NoName { path: PathBuf },
+    #[error("{} is not the JSON it should be", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{} is not the golden it should be; make it again with `cargo xtask goldens`", path.display())]
+    Golden { path: PathBuf },
+    /// Boxed, because it is several times as large as the others.
+    #[error(transparent)]
+    Model(Box<autoglm::Error>),
+    #[error("check failed at `{step}`")]
+    Step { step: String, source: Box<Error> },
+}
+
+impl Error {
+    /// For `map_err` on file operations: `Error::file("write", path)`.
+    pub(crate) fn file(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.as_ref().to_owned(), source }
+    }
+}
+
+impl From<autoglm::Error> for Error {
+    fn from(error: autoglm::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+/// The error and its causes, outermost first.
+pub(crate) fn one_line(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line = format!("{line}: {inner}");
+        cause = inner.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_ends_in_its_root_cause() {
+        let missing = Error::file("read", "a/b.json")(io::Error::from(io::ErrorKind::NotFound));
+        let step = Error::Step { step: "tidy".to_owned(), source: Box::new(missing) };
+        assert_eq!(one_line(&step), "check failed at `tidy`: cannot read a/b.json: entity not found");
+    }
+}

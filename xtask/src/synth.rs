@@ -1,0 +1,194 @@
+//! Checkpoints of real shapes with random weights, in the Hugging Face layout.
+//!
+//! Speed, memory and loading depend on shapes and not on what the weights say, so these stand in
+//! for checkpoints of many gigabytes that nobody wants to download. Weights are streamed to disk
+//! block by block, and the directory takes its final name only when it is complete.
+
+mod config;
+mod noise;
+mod plan;
+mod shape;
+mod shards;
+mod tokenizer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use shape::Shape;
+use shards::StoredAs;
+
+/// The largest weight file, in bytes: where Hugging Face's own tools have cut for years.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Write a checkpoint of a real shape with random weights.
+///
+/// The directory has the layout of a Hugging Face download: config.json in the transformers 5
+/// format, safetensors (in shards with an index above 5 GB), preprocessor_config.json, a
+/// tokenizer that spells text byte by byte and keeps the real ids of GLM's special tokens, and the
+/// chat template. Both transformers and this project load it; what it says is noise.
+///
+/// The same shape, dtype and seed give the same bytes, on any machine and with any number of
+/// threads. Fewer layers change nothing in the layers that remain.
+///
+/// Weights are written as they are made, so memory stays small, but the disk must hold
+/// glm-4.1v-9b: 20.6 GB in bf16, 3.8 GB with `--layers 2 --vision-layers 2`. A run that is
+/// interrupted may leave a hidden directory beside DIR, never a DIR that is incomplete.
+///
+/// Use `cargo run --release -p xtask -- synth …` for large shapes: it is several times as fast.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// Whose shape to take
+    #[arg(long, value_enum)]
+    shape: shape::Name,
+    /// Decoder layers instead of the shape's own number
+    #[arg(long, value_name = "N", value_parser = layer_count())]
+    layers: Option<u16>,
+    /// Blocks of the vision tower instead of the shape's own number; at least one, because the
+    /// architecture has no checkpoint without a tower
+    #[arg(long, value_name = "N", value_parser = layer_count())]
+    vision_layers: Option<u16>,
+    /// How weights are stored
+    #[arg(long, value_enum, default_value = "bf16")]
+    dtype: StoredAs,
+    /// Another seed, other weights
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// The directory to write, which must not exist yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// No relative of the model comes near the upper end; it keeps a slip of the finger from filling
+/// the disk.
+fn layer_count() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=256)
+}
+
+/// # Errors
+/// - `--out` exists already or its parent does not.
+/// - A file cannot be written, for example because the disk is full.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut shape = Shape::named(arguments.shape);
+    shape.layers = arguments.layers.map_or(shape.layers, usize::from);
+    shape.vision.depth = arguments.vision_layers.map_or(shape.vision.depth, usize::from);
+
+    let start = Instant::now();
+    let mut written = shards::Written::default();
+    publish(&arguments.out, |directory| {
+        for (name, content) in texts(&shape, arguments.dtype) {
+            shards::write_file(&directory.join(name), content.as_bytes())?;
+        }
+        written = shards::write(directory, &plan::tensors(&shape), arguments.dtype, arguments.seed, SHARD_BYTES)?;
+        Ok(())
+    })?;
+    println!(
+        "{}: {} parameters, {:.2} GB in {} file(s), {:.1} s",
+        arguments.out.display(),
+        written.parameters,
+        written.bytes as f64 / 1e9,
+        written.files,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Everything but the weights: file names and contents.
+fn texts(shape: &Shape, dtype: StoredAs) -> Vec<(&'static str, String)> {
+    vec![
+        ("config.json", config::model(shape, dtype)),
+        ("generation_config.json", config::generation()),
+        ("preprocessor_config.json", config::preprocessor()),
+        ("tokenizer_config.json", config::tokenizer()),
+        ("tokenizer.json", tokenizer::json()),
+        ("chat_template.jinja", config::CHAT_TEMPLATE.to_owned()),
+    ]
+}
+
+/// Lets `write` fill a hidden directory beside `out` and gives it that name when all of it is on
+/// the disk. If `write` fails, nothing is left.
+fn publish(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let name = out.file_name().ok_or_else(|| Error::NoName { path: out.to_owned() })?;
+    if out.symlink_metadata().is_ok() {
+        return Err(Error::Exists { path: out.to_owned() });
+    }
+    let parent = out.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let directory =
+        hidden_directory(parent, &name.to_string_lossy()).map_err(Error::file("create a directory in", parent))?;
+    write(directory.path())?;
+    sync_directory(directory.path())?;
+    fs::rename(directory.path(), out).map_err(Error::file("create", out))?;
+    // The temporary name is gone, so there is nothing left to clean up under it.
+    let _ = directory.keep();
+    sync_directory(parent)
+}
+
+fn hidden_directory(parent: &Path, name: &str) -> std::io::Result<tempfile::TempDir> {
+    let prefix = format!(".{name}-");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    {
+        // A temporary directory is its owner's alone; this one becomes an ordinary one.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    builder.tempdir_in(parent)
+}
+
+/// Puts a directory's entries on the disk. Only Unix can open a directory for that.
+fn sync_directory(path: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let sync = || fs::File::open(path)?.sync_all();
+        sync().map_err(Error::file("sync", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(directory: &Path) -> usize {
+        fs::read_dir(directory).unwrap().count()
+    }
+
+    #[test]
+    fn a_finished_checkpoint_has_its_name_and_nothing_beside_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("a");
+        publish(&out, |directory| shards::write_file(&directory.join("config.json"), b"{}")).unwrap();
+        assert_eq!(fs::read(out.join("config.json")).unwrap(), b"{}");
+        assert_eq!(entries(parent.path()), 1);
+    }
+
+    #[test]
+    fn a_failed_run_leaves_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("a");
+        let failure = publish(&out, |directory| {
+            shards::write_file(&directory.join("config.json"), b"{}")?;
+            assert!(!out.exists(), "the name must not stand for something incomplete");
+            Err(Error::NoName { path: PathBuf::new() })
+        });
+        assert!(failure.is_err());
+        assert_eq!(entries(parent.path()), 0);
+    }
+
+    #[test]
+    fn an_existing_directory_is_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let failure = publish(parent.path(), |_| panic!("nothing may be written"));
+        assert!(matches!(failure, Err(Error::Exists { .. })));
+    }
+
+    #[test]
+    fn a_missing_parent_is_named() {
+        let parent = tempfile::tempdir().unwrap();
+        let missing = parent.path().join("b/a");
+        let failure = publish(&missing, |_| panic!("nothing may be written")).unwrap_err();
+        assert!(failure.to_string().ends_with("/b"), "{failure}");
+    }
+}

@@ -1,0 +1,241 @@
+//! Weight files: safetensors written front to back, so that no tensor is ever whole in memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::noise::Noise;
+use super::plan::Tensor;
+use crate::error::{Error, Result};
+
+/// Values drawn before they are written: the largest piece of weights in memory, 16 MB in f32.
+const BLOCK: usize = 1 << 22;
+
+/// How a weight is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StoredAs {
+    /// The upper half of an f32, as the real checkpoint is stored
+    Bf16,
+    F32,
+}
+
+impl StoredAs {
+    /// Bytes per value.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    fn safetensors_name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "BF16",
+            Self::F32 => "F32",
+        }
+    }
+
+    pub(crate) fn torch_name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bfloat16",
+            Self::F32 => "float32",
+        }
+    }
+}
+
+/// What [`write`] wrote.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Written {
+    pub(crate) parameters: u64,
+    /// Bytes of weights, headers not counted.
+    pub(crate) bytes: u64,
+    pub(crate) files: usize,
+}
+
+/// Writes `tensors` into `directory` as `model.safetensors`, or, if they are more than
+/// `shard_bytes`, as numbered files with an index. A file holds at least one tensor, however large.
+///
+/// # Errors
+/// A file cannot be written.
+pub(crate) fn write(
+    directory: &Path,
+    tensors: &[Tensor],
+    stored_as: StoredAs,
+    seed: u64,
+    shard_bytes: u64,
+) -> Result<Written> {
+    let shards = split(tensors, stored_as, shard_bytes);
+    let mut weight_map = BTreeMap::new();
+    let mut written = Written { files: shards.len(), ..Written::default() };
+    for (idx, shard) in shards.iter().enumerate() {
+        let name = match shards.len() {
+            1 => "model.safetensors".to_owned(),
+            n_shards => format!("model-{:05}-of-{n_shards:05}.safetensors", idx + 1),
+        };
+        let path = directory.join(&name);
+        write_shard(&path, shard, stored_as, seed).map_err(Error::file("write", &path))?;
+        for tensor in *shard {
+            written.parameters += tensor.values();
+            written.bytes += tensor.values() * stored_as.size() as u64;
+            weight_map.insert(tensor.name.as_str(), name.clone());
+        }
+        if shards.len() > 1 {
+            eprintln!("{name} ({} of {})", idx + 1, shards.len());
+        }
+    }
+    if shards.len() > 1 {
+        let index = json!({
+            "metadata": { "total_parameters": written.parameters, "total_size": written.bytes },
+            "weight_map": weight_map,
+        });
+        write_file(&directory.join("model.safetensors.index.json"), format!("{index:#}\n").as_bytes())?;
+    }
+    Ok(written)
+}
+
+/// Writes a small file and waits until it is on the disk.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(Error::file("write", path))
+}
+
+/// Cuts `tensors` before each one that would make a file larger than `shard_bytes`.
+fn split(tensors: &[Tensor], stored_as: StoredAs, shard_bytes: u64) -> Vec<&[Tensor]> {
+    let mut shards = Vec::new();
+    let (mut start, mut filled) = (0, 0);
+    for (idx, tensor) in tensors.iter().enumerate() {
+        let bytes = tensor.values() * stored_as.size() as u64;
+        if filled > 0 && filled + bytes > shard_bytes {
+            shards.push(&tensors[start..idx]);
+            (start, filled) = (idx, 0);
+        }
+        filled += bytes;
+    }
+    shards.push(&tensors[start..]);
+    shards
+}
+
+fn write_shard(path: &Path, tensors: &[Tensor], stored_as: StoredAs, seed: u64) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create_new(path)?);
+    file.write_all(&header(tensors, stored_as))?;
+    let mut buffer = Vec::new();
+    for tensor in tensors {
+        let noise = Noise::new(seed, &tensor.name);
+        let mut done = 0;
+        while done < tensor.values() {
+            let values = (tensor.values() - done).min(BLOCK as u64);
+            buffer.resize(values as usize * stored_as.size(), 0);
+            noise.fill(tensor, done, stored_as, &mut buffer);
+            file.write_all(&buffer)?;
+            done += values;
+        }
+    }
+    file.into_inner()?.sync_all()
+}
+
+/// The length (8 bytes) and the JSON that a safetensors file begins with, padded with blanks so that
+/// the weights behind it start at a multiple of eight.
+fn header(tensors: &[Tensor], stored_as: StoredAs) -> Vec<u8> {
+    let mut entries = Map::new();
+    // transformers reads no file that does not say this.
+    entries.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+    let mut offset = 0;
+    for tensor in tensors {
+        let end = offset + tensor.values() * stored_as.size() as u64;
+        entries.insert(
+            tensor.name.clone(),
+            json!({ "dtype": stored_as.safetensors_name(), "shape": tensor.shape, "data_offsets": [offset, end] }),
+        );
+        offset = end;
+    }
+    let mut json = Value::Object(entries).to_string().into_bytes();
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.append(&mut json);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use safetensors::{Dtype, SafeTensors};
+
+    use super::super::plan;
+    use super::super::shape::{Name, Shape};
+    use super::*;
+
+    /// The tiny shape with hardly any vocabulary: half a megabyte.
+    fn tensors() -> Vec<Tensor> {
+        let mut shape = Shape::named(Name::Tiny);
+        (shape.vocab, shape.layers, shape.vision.depth) = (64, 1, 1);
+        plan::tensors(&shape)
+    }
+
+    #[test]
+    fn a_small_checkpoint_is_one_file_that_safetensors_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let tensors = tensors();
+        for (stored_as, dtype) in [(StoredAs::Bf16, Dtype::BF16), (StoredAs::F32, Dtype::F32)] {
+            let written = write(directory.path(), &tensors, stored_as, 3, u64::MAX).unwrap();
+            let path = directory.path().join("model.safetensors");
+            let bytes = fs::read(&path).unwrap();
+            let read = SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(read.len(), tensors.len());
+            for tensor in &tensors {
+                let view = read.tensor(&tensor.name).unwrap();
+                assert_eq!((view.shape(), view.dtype()), (&tensor.shape[..], dtype), "{}", tensor.name);
+                let mut expected = vec![0; view.data().len()];
+                Noise::new(3, &tensor.name).fill(tensor, 0, stored_as, &mut expected);
+                assert!(view.data() == expected, "{}", tensor.name);
+            }
+            let values: u64 = tensors.iter().map(Tensor::values).sum();
+            assert_eq!(written, Written { parameters: values, bytes: values * stored_as.size() as u64, files: 1 });
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_large_checkpoint_is_cut_into_files_that_the_index_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let tensors = tensors();
+        let limit = 200_000;
+        let written = write(directory.path(), &tensors, StoredAs::Bf16, 0, limit).unwrap();
+        assert!(written.files > 2);
+        let index: Value =
+            serde_json::from_slice(&fs::read(directory.path().join("model.safetensors.index.json")).unwrap()).unwrap();
+        assert_eq!(index["metadata"]["total_size"], written.bytes);
+        let map = index["weight_map"].as_object().unwrap();
+        assert_eq!(map.len(), tensors.len());
+        let mut seen = 0;
+        for shard in 1..=written.files {
+            let name = format!("model-{shard:05}-of-{:05}.safetensors", written.files);
+            let bytes = fs::read(directory.path().join(&name)).unwrap();
+            let read = SafeTensors::deserialize(&bytes).unwrap();
+            let weights: usize = read.tensors().iter().map(|(_, view)| view.data().len()).sum();
+            assert!(weights as u64 <= limit || read.len() == 1, "{name}");
+            assert!(read.names().iter().all(|tensor| map[*tensor] == name.as_str()));
+            seen += read.len();
+        }
+        assert_eq!(seen, tensors.len());
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("model.safetensors"), b"precious").unwrap();
+        let failure = write(directory.path(), &tensors(), StoredAs::Bf16, 0, u64::MAX).unwrap_err();
+        assert!(matches!(failure, Error::File { action: "write", .. }));
+        assert_eq!(fs::read(directory.path().join("model.safetensors")).unwrap(), b"precious");
+    }
+}
