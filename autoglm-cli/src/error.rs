@@ -29,15 +29,31 @@ pub(crate) enum Error {
     /// The hub.
     #[cfg(feature = "hub")]
     #[error(transparent)]
-    Pull(#[from] autoglm::hub::PullError),
+    Pull(Box<autoglm::hub::PullError>),
     /// The model.
     #[error(transparent)]
-    Model(#[from] autoglm::Error),
+    Model(Box<autoglm::Error>),
+}
+
+impl From<autoglm::Error> for Error {
+    fn from(error: autoglm::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+#[cfg(feature = "hub")]
+impl From<autoglm::hub::PullError> for Error {
+    fn from(error: autoglm::hub::PullError) -> Self {
+        Self::Pull(Box::new(error))
+    }
 }
 
 impl Error {
     /// Whether the command line itself is to blame: an option whose value makes no sense.
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::Model(autoglm::Error::Text(autoglm::TextError::Sampling { .. })))
+        let Self::Model(error) = self else {
+            return false;
+        };
+        matches!(**error, autoglm::Error::Text(autoglm::TextError::Sampling { .. }))
     }
 }

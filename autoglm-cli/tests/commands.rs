@@ -1,4 +1,5 @@
 //! The binary as a user or a script sees it: standard output, exit codes, one-line errors.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

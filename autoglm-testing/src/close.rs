@@ -34,7 +34,12 @@ pub fn distance(got: &Tensor, want: &Tensor) -> f64 {
 /// When it is not.
 pub fn assert_close(what: &str, got: &Tensor, want: &Tensor, bound: f64) {
     let apart = distance(got, want);
-    assert!(apart <= bound, "{what}: {apart:e} standard deviations apart, bound {bound:e}; shapes {:?} and {:?}", got.dims(), want.dims());
+    assert!(
+        apart <= bound,
+        "{what}: {apart:e} standard deviations apart, bound {bound:e}; shapes {:?} and {:?}",
+        got.dims(),
+        want.dims()
+    );
 }
 
 #[cfg(test)]

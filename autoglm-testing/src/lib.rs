@@ -53,7 +53,8 @@ impl Golden {
     #[must_use]
     pub fn cases() -> Vec<String> {
         let folder = std::fs::read_dir(repository().join("goldens/cases")).expect("goldens/cases exists");
-        let mut names: Vec<_> = folder.map(|e| e.expect("a readable folder").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> =
+            folder.map(|e| e.expect("a readable folder").file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -88,7 +89,8 @@ impl Golden {
         let tensors = self.tensors();
         let view = tensors.tensor(name).unwrap_or_else(|e| panic!("golden tensor {name}: {e}"));
         assert_eq!(view.dtype(), Dtype::F32, "golden tensor {name}");
-        Tensor::from_raw_buffer(view.data(), DType::F32, view.shape(), &Device::Cpu).expect("a golden's bytes fill its shape")
+        Tensor::from_raw_buffer(view.data(), DType::F32, view.shape(), &Device::Cpu)
+            .expect("a golden's bytes fill its shape")
     }
 
     /// An i64 tensor's numbers, row-major.

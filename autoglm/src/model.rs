@@ -60,13 +60,14 @@ impl Model {
     /// As for [`Model::open`].
     ///
     /// ```
-    /// use autoglm::{Model, OpenOptions, Part, Sampling};
+    /// use autoglm::{Generate, Model, OpenOptions, Part, Thinking};
     ///
     /// let model = Model::open_embedded(autoglm_tiny::FILES, &OpenOptions::default())?;
     /// let mut session = model.session();
     /// session.push(Part::text("go back"))?;
-    /// let reply: String = session.reply(Sampling::greedy())?.map(|piece| piece.map(|p| p.text)).collect::<Result<_, _>>()?;
-    /// assert!(reply.contains("do(action="));
+    /// let reply = session.reply(Generate::default().thinking(Thinking::Skipped))?;
+    /// let text: String = reply.map(|piece| piece.map(|p| p.text)).collect::<Result<_, _>>()?;
+    /// assert_eq!(text, "do(action=\"Back\")");
     /// # Ok::<(), autoglm::Error>(())
     /// ```
     pub fn open_embedded(files: &'static [(&'static str, &'static [u8])], options: &OpenOptions) -> Result<Self> {

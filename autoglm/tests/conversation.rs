@@ -1,4 +1,5 @@
 //! Conversations with the tiny checkpoint: what is reused, what is kept apart, what is refused.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use autoglm::{Error, Finish, Generate, Model, OpenOptions, Part, Sampling, Session, Stats, Thinking};
 

@@ -1,5 +1,6 @@
 //! The download against a server on this machine that speaks the hub's protocol.
 #![cfg(feature = "hub")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,6 @@
 //! Every golden case through the facade: positions, logits and greedy ids equal transformers'.
 #![cfg(feature = "vision")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use autoglm::{Model, OpenOptions, TokenId};
 use autoglm_testing::{Golden, distance};

@@ -46,8 +46,8 @@ fn sample(criterion: &mut Criterion) {
         ("top_p", Sampling::greedy().temperature(0.8).top_p(0.85).seed(1)),
         ("top_k", Sampling::greedy().temperature(0.8).top_k(40).seed(1)),
     ] {
-        let mut sampler = Sampler::new(sampling).expect("sensible values");
-        group.bench_function(name, |b| b.iter(|| sampler.sample(&mut logits.clone(), &[], &[])));
+        let mut sampler = Sampler::new(sampling, &[]).expect("sensible values");
+        group.bench_function(name, |b| b.iter(|| sampler.sample(&mut logits.clone())));
     }
 }
 

@@ -52,7 +52,20 @@ fn rows(assembly: &Assembly, range: Range<usize>) -> Vec<Vec<f32>> {
 fn a_picture_moves_the_cursor_by_its_larger_side() {
     // Five text tokens, a 4 × 6 grid of patches, one token: the example of the model's fact sheet.
     let assembly = assembled(&[1, 2, 3, 4, 5, PLACEHOLDER.0, 6], &[picture(2, 3, 1)]);
-    let expected = [[0; 3], [1; 3], [2; 3], [3; 3], [4; 3], [5, 5, 5], [5, 5, 6], [5, 5, 7], [5, 6, 5], [5, 6, 6], [5, 6, 7], [8; 3]];
+    let expected = [
+        [0; 3],
+        [1; 3],
+        [2; 3],
+        [3; 3],
+        [4; 3],
+        [5, 5, 5],
+        [5, 5, 6],
+        [5, 5, 7],
+        [5, 6, 5],
+        [5, 6, 6],
+        [5, 6, 7],
+        [8; 3],
+    ];
     assert_eq!(assembly.positions().as_slice(), &expected);
     assert_eq!(assembly.next_position(), 9);
 }
