@@ -71,13 +71,13 @@ impl TextConfig {
             Some(_) => fields.count("head_dim", 0)?,
             None if family == Family::Glm4 => 128,
             None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
-            None => return Err(refuse("num_attention_heads", num_attention_heads, "does not divide hidden_size")),
+            None => return Err(refuse("num_attention_heads", &num_attention_heads, "does not divide hidden_size")),
         };
         // transformers reads an explicit null as "one per query head".
         let kv_default = if fields.is_null("num_key_value_heads") { num_attention_heads } else { 2 };
         let num_key_value_heads = fields.count("num_key_value_heads", kv_default)?;
         if num_attention_heads % num_key_value_heads != 0 {
-            return Err(refuse("num_key_value_heads", num_key_value_heads, "does not divide num_attention_heads"));
+            return Err(refuse("num_key_value_heads", &num_key_value_heads, "does not divide num_attention_heads"));
         }
         if let Some(act) = fields.get("hidden_act")
             && act.as_str() != Some("silu")
@@ -90,7 +90,7 @@ impl TextConfig {
         };
         let rms_norm_eps = fields.number("rms_norm_eps")?.unwrap_or(default_eps);
         if !(rms_norm_eps > 0.0 && rms_norm_eps < 1.0) {
-            return Err(refuse("rms_norm_eps", rms_norm_eps, "must be between zero and one"));
+            return Err(refuse("rms_norm_eps", &rms_norm_eps, "must be between zero and one"));
         }
         let rotary = Rotary::read(&fields, family, head_dim)?;
         let config = Self {
@@ -229,7 +229,7 @@ impl Rotary {
         };
         let factor = number("partial_rotary_factor")?.unwrap_or(default_factor);
         if !(factor > 0.0 && factor <= 1.0) {
-            return Err(refuse("partial_rotary_factor", factor, "must be above zero and at most one"));
+            return Err(refuse("partial_rotary_factor", &factor, "must be above zero and at most one"));
         }
         let sections = match inner("mrope_section").filter(|v| !v.is_null()) {
             Some(list) => list
@@ -281,7 +281,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn refuse(field: &'static str, got: impl ToString, why: &'static str) -> Error {
+fn refuse(field: &'static str, got: &(impl ToString + ?Sized), why: &'static str) -> Error {
     // A hostile file could carry megabytes in one field; the message keeps its head.
     let got = got.to_string().chars().take(80).collect();
     Error::Core(autoglm_core::Error::Config { field, got, why })

@@ -44,9 +44,9 @@ use added::{AddedTokens, Stretch};
 use decode::Decoder;
 use pipeline::Pipeline;
 
-/// Bytes of text that one call encodes. A context of 65 536 tokens is filled by a quarter of it; the
-/// library needs some hundred bytes of memory per byte.
-pub const MAX_TEXT_BYTES: usize = 1 << 21;
+/// Bytes of text that one call encodes: several times what fills a context of 65 536 tokens. The
+/// library takes up to 350 bytes of memory for each.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// A part of a prompt, by who wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

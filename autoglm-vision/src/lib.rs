@@ -1,8 +1,8 @@
 //! Turn pictures into embedding rows a text decoder can read: the vision side of GLM-4.1V.
 //!
-//! A picture passes through, in this order: [`decode`] (a file into RGB, within limits), [`resize`]
-//! (to a whole number of patches, as torchvision does it), [`preprocess`] (normalised patches and
-//! their digest), [`tower`] (the vision transformer and its merger). [`config`] reads the blueprint.
+//! A picture passes through, in this order: [`mod@decode`] (a file into RGB, within limits),
+//! [`resize`] (to a whole number of patches, as torchvision does it), [`preprocess`] (normalised
+//! patches and their digest), [`tower`] (the vision transformer and its merger). [`config`] reads the blueprint.
 //!
 //! ```
 //! use autoglm_core::{Run, Workers};
@@ -14,8 +14,8 @@
 //! let workers = Workers::new(1)?;
 //! let picture = Rgb::new(100, 60, vec![200; 100 * 60 * 3])?;
 //! let patches = config.patches(&Run::new(&workers), &picture)?;
-//! assert_eq!((patches.grid().h, patches.grid().w), (6, 10)); // 84 by 140 pixels
-//! assert_eq!(patches.pixels().dims(), [60, 3 * 2 * 14 * 14]);
+//! assert_eq!((patches.grid().h, patches.grid().w), (4, 8)); // 56 by 112 pixels
+//! assert_eq!((patches.len(), patches.width()), (32, 3 * 2 * 14 * 14));
 //! # Ok(())
 //! # }
 //! ```

@@ -18,8 +18,8 @@ use crate::{Result, Rgb, VisionConfig};
 /// Bounds on 2·h·w that transformers assumes when the file names none.
 const SHORTEST_EDGE: u64 = 112 * 112;
 const LONGEST_EDGE: u64 = 28 * 28 * 15_000;
-/// The largest bound on 2·h·w that is accepted: 67 million pixels, whose patches fill 1.6 GB. A file
-/// can ask for enlarging up to its lower bound, so this limits what a hostile one can allocate.
+/// The largest bound on 2·h·w that is accepted: 67 million pixels. A file can ask for enlarging up to
+/// its lower bound, so this limits what a hostile one can allocate.
 const MAX_EDGE: u64 = 1 << 27;
 /// `OPENAI_CLIP_MEAN` and `OPENAI_CLIP_STD` of transformers.
 const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -115,50 +115,29 @@ impl PreprocessConfig {
         }
     }
 
-    /// Resizes, normalises and cuts a picture.
+    /// Resizes a picture to whole squares of patches.
     ///
     /// # Errors
-    /// - [`crate::Error::Aspect`] when one side is more than 200 times the other.
-    /// - Those of [`resize`].
+    /// [`crate::Error::Aspect`] when one side is more than 200 times the other.
     pub fn patches(&self, run: &Run<'_>, picture: &Rgb) -> Result<Patches> {
         let (height, width) = self.smart_resize().target(picture.height(), picture.width())?;
         let resized = resize(run, picture, width, height)?;
         let grid = Grid { t: 1, h: height / self.patch_size, w: width / self.patch_size };
         Ok(Patches {
             digest: self.digest(&resized),
-            pixels: self.patchify(run, &resized, grid)?,
+            places: places(grid.h, grid.w, self.merge_size),
+            levels: self.levels(),
+            config: self.clone(),
+            picture: resized,
             grid,
-            merge_size: self.merge_size,
         })
     }
 
-    /// (h, w, 3) samples → (p, 3·frames·side²) rows in merge order. A row runs over colour, frame,
-    /// line and column of its patch.
-    fn patchify(&self, run: &Run<'_>, picture: &Rgb, grid: Grid) -> Result<Tensor> {
-        let (side, frames) = (self.patch_size as usize, self.temporal_patch_size as usize);
-        let area = side * side;
-        let patch_width = 3 * frames * area;
-        let line = picture.width() as usize * 3;
-        let levels: [[f32; 256]; 3] = std::array::from_fn(|colour| {
+    /// Every 8-bit sample normalised, per colour.
+    fn levels(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|colour| {
             std::array::from_fn(|sample| (sample as f32 - self.mean[colour]) / self.std[colour])
-        });
-        let places = places(grid.h, grid.w, self.merge_size);
-        let mut rows = vec![0f32; places.len() * patch_width];
-        let cut = |(row, &(y, x)): (&mut [f32], &(u32, u32))| {
-            let corner = y as usize * side * line + x as usize * side * 3;
-            for (colour, of_colour) in row.chunks_exact_mut(frames * area).enumerate() {
-                let (still, repeats) = of_colour.split_at_mut(area);
-                for (i, out) in still.chunks_exact_mut(side).enumerate() {
-                    let (samples, _) = picture.pixels()[corner + i * line..][..side * 3].as_chunks::<3>();
-                    for (out, sample) in out.iter_mut().zip(samples) {
-                        *out = levels[colour][usize::from(sample[colour])];
-                    }
-                }
-                repeats.chunks_exact_mut(area).for_each(|frame| frame.copy_from_slice(still));
-            }
-        };
-        run.install(|| rows.par_chunks_mut(patch_width).zip(&places).for_each(cut));
-        Ok(from_rows(rows, &[places.len(), patch_width])?)
+        })
     }
 
     /// BLAKE3 over everything the patches are made of, each number in a fixed width.
@@ -203,20 +182,70 @@ fn check_bounds(shortest: u64, longest: u64) -> Result<()> {
     Ok(())
 }
 
-/// A picture as the tower reads it.
+/// A picture as the tower reads it: resized, and cut and normalised as rows are asked for, because
+/// all rows of a screenshot in f32 fill eight times the picture's memory.
 #[derive(Debug, Clone)]
 pub struct Patches {
-    pixels: Tensor, // (p, 3·frames·side²)
+    picture: Rgb,
+    config: PreprocessConfig,
+    levels: [[f32; 256]; 3],
     grid: Grid,
-    merge_size: u32,
+    places: Vec<(u32, u32)>,
     digest: MediaDigest,
 }
 
 impl Patches {
-    /// Normalised samples, one row per patch in merge order, (p, 3·frames·side²) in f32.
+    /// Number of patches p.
     #[must_use]
-    pub fn pixels(&self) -> &Tensor {
-        &self.pixels
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is no patch at all; a picture has at least one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Numbers in a patch: colours · frames · side².
+    #[must_use]
+    pub fn width(&self) -> usize {
+        let side = self.config.patch_size as usize;
+        3 * self.config.temporal_patch_size as usize * side * side
+    }
+
+    /// Patches `start..start + len` in merge order, (len, width) in f32. A row runs over colour,
+    /// frame, line and column of its patch.
+    ///
+    /// # Errors
+    /// [`autoglm_core::Error::Rows`] when there are fewer patches.
+    pub fn rows(&self, run: &Run<'_>, start: usize, len: usize) -> Result<Tensor> {
+        let end = start.saturating_add(len);
+        let Some(places) = self.places.get(start..end) else {
+            let (what, got) = ("patches of a picture", self.places.len());
+            return Err(autoglm_core::Error::Rows { what, expected: end, got }.into());
+        };
+        let width = self.width();
+        let mut rows = vec![0f32; places.len() * width];
+        run.install(|| rows.par_chunks_mut(width).zip(places).for_each(|(row, place)| self.cut(*place, row)));
+        Ok(from_rows(rows, &[places.len(), width])?)
+    }
+
+    fn cut(&self, (y, x): (u32, u32), row: &mut [f32]) {
+        let (side, frames) = (self.config.patch_size as usize, self.config.temporal_patch_size as usize);
+        let area = side * side;
+        let line = self.picture.width() as usize * 3;
+        let corner = y as usize * side * line + x as usize * side * 3;
+        for (colour, of_colour) in row.chunks_exact_mut(frames * area).enumerate() {
+            let (still, repeats) = of_colour.split_at_mut(area);
+            for (i, out) in still.chunks_exact_mut(side).enumerate() {
+                let (samples, _) = self.picture.pixels()[corner + i * line..][..side * 3].as_chunks::<3>();
+                for (out, sample) in out.iter_mut().zip(samples) {
+                    *out = self.levels[colour][usize::from(sample[colour])];
+                }
+            }
+            repeats.chunks_exact_mut(area).for_each(|frame| frame.copy_from_slice(still));
+        }
     }
 
     /// The picture's size in patches.
@@ -228,10 +257,15 @@ impl Patches {
     /// Patches along a side of the squares the rows are ordered by.
     #[must_use]
     pub fn merge_size(&self) -> u32 {
-        self.merge_size
+        self.config.merge_size
     }
 
-    /// A digest of the resized samples, their shape, and how they were normalised and cut.
+    /// The (row, column) of each patch in the grid, in merge order.
+    pub(crate) fn places(&self) -> &[(u32, u32)] {
+        &self.places
+    }
+
+    /// A digest of the resized samples, their shape, and how they are normalised and cut.
     #[must_use]
     pub fn digest(&self) -> MediaDigest {
         self.digest

@@ -33,7 +33,8 @@ fn preprocess(criterion: &mut Criterion) {
         let run = Run::new(&workers);
         let patches = config.patches(&run, &picture).expect("an ordinary size");
         assert_eq!((patches.grid().h, patches.grid().w), (172, 78));
-        group.bench_function(format!("resize/{threads}t"), |b| b.iter(|| resize(&run, black_box(&picture), 1092, 2408)));
+        group
+            .bench_function(format!("resize/{threads}t"), |b| b.iter(|| resize(&run, black_box(&picture), 1092, 2408)));
         group.bench_function(format!("resize_and_digest/{threads}t"), |b| {
             b.iter(|| config.patches(&run, black_box(&picture)))
         });

@@ -36,7 +36,7 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 /// glm-4.1v-9b: 20.6 GB in bf16, 3.8 GB with `--layers 2 --vision-layers 2`. A run that is
 /// interrupted may leave a hidden directory beside DIR, never a DIR that is incomplete.
 ///
-/// Use `cargo run --release -p xtask -- synth …` for large shapes: it is several times as fast.
+/// Use `cargo run --release -p xtask -- synth …` for large shapes: it is twice as fast.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {

@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     manifests::dependencies_come_from_the_root_manifest,
     manifests::no_root_dependency_is_idle,
     manifests::packages_inherit_what_is_common,
+    manifests::documented_names_are_unique,
     manifests::locked_packages_come_from_the_public_registry,
     files::goldens_belong_to_a_script,
     files::large_files_are_models,

@@ -21,6 +21,15 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) features: BTreeMap<String, Vec<String>>,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// Something cargo builds: a library, a program, a test.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    /// Whether `cargo doc` writes a page for it.
+    pub(crate) doc: bool,
 }
 
 /// One entry of a member's dependency sections.

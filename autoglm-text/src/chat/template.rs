@@ -3,9 +3,13 @@
 //! The engine counts steps and bytes, but not everything: deeply nested expressions and values are
 //! walked recursively, so both compiling and rendering happen on a thread whose stack holds the deepest
 //! nesting that the bounds on source and steps allow. The filters and methods that print whole values
-//! or pad to any width are left out; `tojson` is bounded here. What remains uncounted is comparing and
-//! joining (`==`, `~`) lists that contain themselves many times over.
+//! or pad to any width are left out; `tojson` is bounded here.
+//!
+//! Two things no setting of the engine prevents, and a template made for it can use: comparing or
+//! joining (`==`, `~`) lists that share their items level after level takes time and memory without
+//! end, and joining a namespace that contains itself to a string overflows any stack.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::thread;
 
@@ -52,9 +56,9 @@ impl Template {
         let tokens = TOKEN_NAMES.into_iter().filter_map(|name| {
             let field = tokenizer_config.get(name)?;
             let content = field.as_str().or_else(|| field.get("content")?.as_str())?;
-            Some((name, content))
+            Some((name, content.to_owned()))
         });
-        let tokens = tokens.collect();
+        let tokens = Value::from(tokens.collect::<BTreeMap<_, _>>());
         let environment = on_deep_stack(|| {
             let mut environment = environment();
             environment.add_template_owned(NAME, source).map(|()| environment)

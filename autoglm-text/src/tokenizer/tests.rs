@@ -217,35 +217,43 @@ fn neighbours_are_joined_and_ids_are_not() {
     assert_eq!(tokenizer.encode_segments(&[]).unwrap(), []);
 }
 
-proptest! {
-    #[test]
-    fn any_text_has_the_ids_of_the_library(text in any_text()) {
-        for file in [tiny_value(), glm_value(), llama_value()] {
-            let ids = build(&file).unwrap().encode_text(&text).unwrap();
-            let expected = library(&file).encode(text.as_str(), false).unwrap();
-            prop_assert_eq!(raw(&ids), expected.get_ids());
+#[test]
+fn any_text_has_the_ids_of_the_library() {
+    let pairs = [tiny_value(), glm_value(), llama_value()].map(|file| (build(&file).unwrap(), library(&file)));
+    proptest!(|(text in any_text())| {
+        for (ours, theirs) in &pairs {
+            let expected = theirs.encode(text.as_str(), false).unwrap();
+            prop_assert_eq!(raw(&ours.encode_text(&text).unwrap()), expected.get_ids());
         }
-    }
+    });
+}
 
-    #[test]
-    fn text_comes_back_from_its_ids(text in any_text()) {
-        for tokenizer in [tiny(), build(&glm_value()).unwrap()] {
-            prop_assert_eq!(tokenizer.decode(&tokenizer.encode_text(&text).unwrap()).unwrap(), text.clone());
+#[test]
+fn text_comes_back_from_its_ids() {
+    let tokenizers = [tiny(), build(&glm_value()).unwrap()];
+    proptest!(|(text in any_text())| {
+        for tokenizer in &tokenizers {
+            prop_assert_eq!(&tokenizer.decode(&tokenizer.encode_text(&text).unwrap()).unwrap(), &text);
         }
-    }
+    });
+}
 
-    #[test]
-    fn any_ids_have_the_text_of_the_library(ids in prop::collection::vec(0..670_u32, 0..12)) {
-        for file in [tiny_value(), llama_value()] {
-            let text = build(&file).unwrap().decode(&ids.iter().copied().map(TokenId).collect::<Vec<_>>()).unwrap();
-            prop_assert_eq!(text, library(&file).decode(&ids, false).unwrap());
+#[test]
+fn any_ids_have_the_text_of_the_library() {
+    let pairs = [tiny_value(), llama_value()].map(|file| (build(&file).unwrap(), library(&file)));
+    proptest!(|(ids in prop::collection::vec(0..670_u32, 0..12))| {
+        for (ours, theirs) in &pairs {
+            let text = ours.decode(&ids.iter().copied().map(TokenId).collect::<Vec<_>>()).unwrap();
+            prop_assert_eq!(text, theirs.decode(&ids, false).unwrap());
         }
-    }
+    });
+}
 
-    #[test]
-    fn a_damaged_file_is_an_error_or_a_tokenizer(at in 0..37_269_usize, byte in any::<u8>(), cut in any::<bool>()) {
-        let mut file = tiny_json();
-        prop_assume!(at < file.len());
+#[test]
+fn a_damaged_file_is_an_error_or_a_tokenizer() {
+    let whole = tiny_json();
+    proptest!(|(at in 0..whole.len(), byte in any::<u8>(), cut in any::<bool>())| {
+        let mut file = whole.clone();
         if cut {
             file.truncate(at);
         } else {
@@ -255,7 +263,7 @@ proptest! {
             let ids = tokenizer.encode_text("open 打开 the camera\n 👍").unwrap();
             tokenizer.decode(&ids).unwrap();
         }
-    }
+    });
 }
 
 /// Words, numbers, white space, emoji and whatever Unicode has.
@@ -364,7 +372,11 @@ fn contradictions_are_refused_by_name() {
         ("two pieces with one id", |f| f["model"]["vocab"]["b"] = json!(64), |e| matches!(e, Error::Vocabulary { .. })),
         (
             "a missing byte",
-            |f| drop(f["model"]["vocab"].as_object_mut().unwrap().remove("Ā")),
+            |f| {
+                let vocab = f["model"]["vocab"].as_object_mut().unwrap();
+                let id = vocab.remove("Ā").unwrap();
+                vocab.insert("no byte".into(), id);
+            },
             |e| matches!(e, Error::Vocabulary { token, .. } if token == "Ā"),
         ),
         (
@@ -469,41 +481,50 @@ const MEGABYTE: usize = 999_000;
 #[test]
 fn a_megabyte_of_anything_is_encoded_on_a_small_stack() {
     let encode = || {
-        for file in [tiny_value(), glm_value()] {
-            let tokenizer = build(&file).unwrap();
-            for unit in UNITS {
-                let text = unit.repeat(MEGABYTE / unit.len());
-                let ids = tokenizer.encode_text(&text).unwrap();
-                assert!(tokenizer.decode(&ids).unwrap() == text, "{unit:?}");
-            }
+        let tokenizer = build(&glm_value()).unwrap();
+        for unit in UNITS {
+            let text = unit.repeat(MEGABYTE / unit.len());
+            let ids = tokenizer.encode_text(&text).unwrap();
+            assert!(tokenizer.decode(&ids).unwrap() == text, "{unit:?}");
         }
     };
     // A fifth of what Android gives a thread.
     std::thread::Builder::new().stack_size(200 << 10).spawn(encode).unwrap().join().unwrap();
 }
 
+/// Time this thread has worked; waiting for a busy machine does not count.
+fn worked() -> Duration {
+    let nanoseconds = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = nanoseconds.and_then(|line| line.split(' ').next()?.parse().ok());
+    // Other systems have no such file; there the clock has to do.
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    nanoseconds.map_or_else(|| START.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
+}
+
 #[test]
 fn the_time_to_encode_grows_with_the_length() {
     let tokenizer = build(&glm_value()).unwrap();
-    let time = |unit: &str, bytes: usize| {
+    let time = |unit: &str, bytes: usize, times: usize| {
         let text = unit.repeat(bytes / unit.len());
         let once = |_| {
-            let start = Instant::now();
-            tokenizer.encode_text(&text).unwrap();
-            start.elapsed()
+            let start = worked();
+            for _ in 0..times {
+                tokenizer.encode_text(&text).unwrap();
+            }
+            worked() - start
         };
         (0..3).map(once).min().unwrap_or(Duration::ZERO)
     };
     for unit in UNITS {
-        let (short, long) = (time(unit, MEGABYTE / 8), time(unit, MEGABYTE));
-        // Twice as long as in proportion, and room for the clock: a quadratic step would take eight times as long.
-        assert!(long <= short * 16 + Duration::from_millis(50), "{unit:?}: {short:?} and {long:?}");
+        let (short, long) = (time(unit, MEGABYTE / 32, 8), time(unit, MEGABYTE / 4, 1));
+        // Room for the granularity of the kernel's counter; a quadratic step would take eight times as long.
+        assert!(long <= short * 2 + Duration::from_millis(20), "{unit:?}: {short:?} and {long:?}");
     }
 }
 
 #[test]
 fn what_the_patterns_cannot_match_is_an_error_and_not_another_tokenization() {
-    let text = format!("{}x", " ".repeat((1 << 20) + 8));
+    let text = format!("{}x", " ".repeat(1_010_000));
     for file in [tiny_value(), glm_value()] {
         assert!(matches!(build(&file).unwrap().encode_text(&text), Err(Error::Split(_))));
     }

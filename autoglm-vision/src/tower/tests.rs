@@ -70,11 +70,11 @@ fn every_stage_is_that_of_transformers() {
     for case in cases {
         let tower = &case.tower;
         for (i, patches) in case.pictures.iter().enumerate() {
-            let embedded = tower.patch_embed.forward(&run, patches.pixels()).unwrap();
+            let embedded = tower.patch_embed.forward(&run, &patches.rows(&run, 0, patches.len()).unwrap()).unwrap();
             case.check("patch_embed", i, &embedded);
             let normed = tower.post_conv_layernorm.forward(&run, &embedded).unwrap();
             case.check("post_conv_layernorm", i, &normed);
-            let mut chunks = tower.embed(&run, patches.pixels(), patches.grid().h, patches.grid().w).unwrap();
+            let mut chunks = tower.embed(&run, patches, ROWS_PER_CHUNK).unwrap();
             case.check("embeddings", i, &rows(&chunks));
             for (b, block) in tower.blocks.iter().enumerate() {
                 block.forward(&run, &tower.rope, &mut chunks).unwrap();
@@ -97,9 +97,8 @@ fn chunks_and_threads_change_nothing_beyond_rounding() {
     let run = Run::new(&one);
     for case in cases(&run) {
         let (tower, patches) = (&case.tower, &case.pictures[0]);
-        let grid = patches.grid();
         let chunked = |run: &Run<'_>, size| {
-            let mut chunks = tower.embed_in(run, patches.pixels(), grid.h, grid.w, size).unwrap();
+            let mut chunks = tower.embed(run, patches, size).unwrap();
             for block in &tower.blocks {
                 block.forward(run, &tower.rope, &mut chunks).unwrap();
             }

@@ -11,7 +11,7 @@ const ENDINGS: &[&str] =
 
 pub(crate) fn named_files_exist(tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
-    for (document, text) in tree.texts(".md").filter(|(path, _)| is_ours(path)) {
+    for (document, text) in tree.texts(".md") {
         let directory = document.rsplit_once('/').map_or("", |(directory, _)| directory);
         let exists = |name: &str| {
             let beside = resolve(directory, name).is_some_and(|path| tree.has(&path));
@@ -24,11 +24,6 @@ pub(crate) fn named_files_exist(tree: &Tree) -> Vec<String> {
         }
     }
     problems
-}
-
-/// The pages at the root and the cookbook.
-fn is_ours(path: &str) -> bool {
-    !path.contains('/') || path.starts_with("docs/")
 }
 
 /// The file names of a document with the line (from 1) each stands on.

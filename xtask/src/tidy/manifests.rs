@@ -57,6 +57,20 @@ pub(crate) fn locked_packages_come_from_the_public_registry(tree: &Tree) -> Vec<
     elsewhere.map(|entry| format!("Cargo.lock:{}: a package from {}", entry.line, entry.value)).collect()
 }
 
+/// `cargo doc` writes a page per target name, and of two with one name only the last survives.
+pub(crate) fn documented_names_are_unique(tree: &Tree) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut seen = BTreeMap::new();
+    for package in &tree.packages {
+        for target in package.targets.iter().filter(|target| target.doc) {
+            if let Some(other) = seen.insert(target.name.replace('-', "_"), &package.name) {
+                problems.push(format!("`{}` has its documentation where {other} has; say `doc = false`", package.name));
+            }
+        }
+    }
+    problems
+}
+
 /// Path and text of each member's manifest.
 fn members(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
     let is_member = |path: &str| {
@@ -123,7 +137,7 @@ fn entries(toml: &str) -> Vec<Entry<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::Package;
+    use crate::workspace::{Package, Target};
 
     /// A workspace of one member, `a`.
     fn tree(root: &str, member: &str) -> Tree {
@@ -132,6 +146,7 @@ mod tests {
             manifest_path: workspace::root().join("a/Cargo.toml"),
             dependencies: Vec::new(),
             features: BTreeMap::new(),
+            targets: Vec::new(),
         };
         let files =
             Tree::of(&[("Cargo.toml", root), ("a/Cargo.toml", member), ("b/Cargo.toml", "[dependencies]\nx = \"1\"")])
@@ -180,6 +195,16 @@ mod tests {
         let common: String = COMMON_FIELDS.iter().map(|field| format!("{field}.workspace = true\n")).collect();
         let full = format!("[package]\n{common}[lints]\nworkspace = true\n");
         assert_eq!(packages_inherit_what_is_common(&tree("", &full)), [""; 0]);
+    }
+
+    #[test]
+    fn two_pages_of_one_name_are_a_problem() {
+        let target = |name: &str, doc| Target { name: name.to_owned(), doc };
+        let mut tree = tree("", "");
+        tree.packages[0].targets = vec![target("a-b", true), target("tests", false), target("tests", false)];
+        assert_eq!(documented_names_are_unique(&tree), [""; 0]);
+        tree.packages[0].targets.push(target("a_b", true));
+        assert_eq!(documented_names_are_unique(&tree).len(), 1);
     }
 
     #[test]

@@ -15,6 +15,7 @@ const MAX_INDENT: usize = 16;
 
 type Result<T> = std::result::Result<T, Error>;
 
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands a filter its options by value")]
 pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<String> {
     let indent: Option<usize> = options.get("indent")?;
     let ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
