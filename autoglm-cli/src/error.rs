@@ -8,6 +8,12 @@ pub(crate) enum Error {
     /// A file named on the command line, or by a request, cannot be read.
     #[error("cannot read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    /// A picture cannot be used.
+    #[error("cannot use {}", .path.display())]
+    Picture { path: PathBuf, source: Box<autoglm::Error> },
+    /// The answer's name belongs to something that is no file.
+    #[error("{} exists and is no regular file", .path.display())]
+    Target { path: PathBuf },
     /// The request file is no request.
     #[error("{} is no logits request", .path.display())]
     Request { path: PathBuf, source: serde_json::Error },
@@ -51,9 +57,18 @@ impl From<autoglm::hub::PullError> for Error {
 impl Error {
     /// Whether the command line itself is to blame: an option whose value makes no sense.
     pub(crate) fn is_usage(&self) -> bool {
-        let Self::Model(error) = self else {
-            return false;
-        };
-        matches!(**error, autoglm::Error::Text(autoglm::TextError::Sampling { .. }))
+        use autoglm::Error as Model;
+
+        match self {
+            Self::Model(error) => {
+                matches!(**error, Model::Option { .. } | Model::Text(autoglm::TextError::Sampling { .. }))
+            }
+            #[cfg(feature = "hub")]
+            Self::Pull(error) => {
+                use autoglm::hub::PullError;
+                matches!(**error, PullError::Name { .. } | PullError::Revision { .. })
+            }
+            _ => false,
+        }
     }
 }

@@ -52,11 +52,13 @@ pub(crate) fn logits(args: &Args) -> Result<(), Error> {
     let request = read_request(&args.request)?;
     let model = args.options.open(args.model.as_ref())?;
     let folder = args.request.parent().unwrap_or(Path::new(""));
-    let images = request.images.iter().map(|path| read_picture(&folder.join(path))).collect::<Result<Vec<_>, _>>()?;
     let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
-    let mut prompt = model.prompt(&ids, &images)?;
+    let images = request.images.iter().map(|path| read_picture(&folder.join(path)));
+    let target = target(&args.out)?;
+    let mut prompt = model.prompt(&ids, images)?;
     let context = model.context();
-    if request.greedy > context.saturating_sub(prompt.len()) {
+    // The last of the tokens is not fed back, so it needs no room.
+    if request.greedy > context.saturating_sub(prompt.len()) + 1 {
         return Err(Error::LongAnswer {
             path: args.request.clone(),
             greedy: request.greedy,
@@ -64,7 +66,7 @@ pub(crate) fn logits(args: &Args) -> Result<(), Error> {
             context,
         });
     }
-    let mut answer = Answer::create(&args.out, prompt.positions(), model.vocab_size(), request.greedy)?;
+    let mut answer = Answer::create(&target, prompt.positions(), model.vocab_size(), request.greedy)?;
     prompt.logits(|rows| answer.push(rows))?;
     let greedy = prompt.greedy(request.greedy)?;
     answer.finish(&greedy)
@@ -88,43 +90,55 @@ fn read_request(path: &Path) -> Result<Request, Error> {
     Ok(request)
 }
 
+/// Where the answer goes: a link is followed, and only a regular file is replaced.
+fn target(out: &Path) -> Result<PathBuf, Error> {
+    match std::fs::canonicalize(out) {
+        Ok(path) if path.is_file() => Ok(path),
+        Ok(path) => Err(Error::Target { path }),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(out.to_owned()),
+        Err(source) => Err(Error::Write { path: out.to_owned(), source }),
+    }
+}
+
 /// A safetensors file that is written row by row: a 9-billion-parameter model's logits for one
 /// screenshot are 2 GB, which no phone would want to hold.
 struct Answer {
     path: PathBuf,
     file: NamedTempFile,
-    /// Where `greedy_ids` goes; it lies before the logits, whose last row comes first.
+    /// Where `greedy_ids` goes. They are known last but lie before the logits, whose numbers are
+    /// narrower and would leave them unaligned.
     greedy_at: u64,
     bytes: Vec<u8>,
 }
 
 impl Answer {
     fn create(path: &Path, positions: &[[u32; 3]], vocab_size: usize, greedy: usize) -> Result<Self, Error> {
-        let n = positions.len();
+        let [n, vocab_size, greedy] = [positions.len(), vocab_size, greedy].map(|count| count as u64);
         let positions_end = 3 * n * 8;
         let greedy_end = positions_end + greedy * 8;
+        let logits_end = greedy_end + n * vocab_size * 4;
         let mut header = json!({
             "position_ids": {"dtype": "I64", "shape": [3, n], "data_offsets": [0, positions_end]},
-            "logits": {"dtype": "F32", "shape": [n, vocab_size], "data_offsets": [greedy_end, greedy_end + n * vocab_size * 4]},
+            "logits": {"dtype": "F32", "shape": [n, vocab_size], "data_offsets": [greedy_end, logits_end]},
         });
         if greedy > 0 {
-            header["greedy_ids"] =
-                json!({"dtype": "I64", "shape": [greedy], "data_offsets": [positions_end, greedy_end]});
+            let offsets = [positions_end, greedy_end];
+            header["greedy_ids"] = json!({"dtype": "I64", "shape": [greedy], "data_offsets": offsets});
         }
         let mut header = header.to_string().into_bytes();
         // The format pads the header with spaces so that the data begin at a multiple of eight.
         header.resize(header.len().next_multiple_of(8), b' ');
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = |source| Error::Write { path: path.to_owned(), source };
-        let mut file = NamedTempFile::new_in(folder).map_err(write)?;
+        let mut file = temporary(folder).map_err(write)?;
         let mut start = (header.len() as u64).to_le_bytes().to_vec();
         start.extend_from_slice(&header);
         for axis in 0..3 {
             start.extend(positions.iter().flat_map(|p| i64::from(p[axis]).to_le_bytes()));
         }
         let greedy_at = start.len() as u64;
-        start.resize(start.len() + greedy * 8, 0);
         file.write_all(&start).map_err(write)?;
+        file.seek(SeekFrom::Start(greedy_at + greedy * 8)).map_err(write)?;
         Ok(Self { path: path.to_owned(), file, greedy_at, bytes: Vec::new() })
     }
 
@@ -146,4 +160,14 @@ impl Answer {
         self.file.persist(&self.path).map_err(|e| Error::Write { path: self.path.clone(), source: e.error })?;
         Ok(())
     }
+}
+
+/// An unfinished answer. It ends up as a file like any other, which others may read if the user's mask
+/// lets them.
+fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".autoglm-logits-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }

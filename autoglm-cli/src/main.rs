@@ -4,6 +4,7 @@
 //! means the command was called wrongly, 1 that it failed.
 
 use std::error::Error as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -46,10 +47,15 @@ fn main() -> ExitCode {
         // Whoever read our output went away; that is their right, as with `| head`.
         Err(Error::Output(source)) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
+            tell(&format!("error: {}", one_line(&error)));
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }
+}
+
+/// Writes a line to standard error. Where that is closed or full there is nobody left to tell.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The error and its causes on one line. Control characters, which a file name or a damaged file may

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long)]
     precision: Option<Precision>,
     /// Limit of a picture's size after resizing, 2 · height · width [default: the checkpoint's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -56,8 +56,8 @@ impl Options {
             Some(dir) => Model::open_with(dir, &options)?,
             None => Model::open_embedded(autoglm_tiny::FILES, &options)?,
         };
-        for warning in model.warnings() {
-            eprintln!("warning: {warning}");
+        if let Some(warning) = model.warning() {
+            crate::tell(&format!("warning: {warning}"));
         }
         Ok(model)
     }

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Lower a token's logit by this for each time it was generated
     #[arg(long, value_name = "F", allow_negative_numbers = true)]
     frequency_penalty: Option<f32>,
-    /// Seed of the sampler
+    /// Seed of the sampler; without a temperature, sample at 1
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Print one line of JSON with counts, seconds and bytes to standard error
@@ -90,7 +90,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let model = args.options.open(args.model.as_ref())?;
     let mut session = model.session();
     for path in &args.image {
-        session.push(Part::image(read_picture(path)?))?;
+        let shown = session.push(Part::image(read_picture(path)?));
+        shown.map_err(|source| Error::Picture { path: path.clone(), source: Box::new(source) })?;
     }
     session.push(Part::text(&args.prompt))?;
     let thinking = if args.no_think { Thinking::Skipped } else { Thinking::Free };
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     }
     out.write_all(b"\n").and_then(|()| out.flush()).map_err(Error::Output)?;
     if args.stats {
-        eprintln!("{}", stats::line(&model, &reply.stats()));
+        crate::tell(&stats::line(&model, &reply.stats()));
     }
     Ok(())
 }

@@ -84,6 +84,7 @@ fn wrong_calls_exit_with_two() {
         &["run", "--temperature", "-1", "x"],
         &["run", "--top-p", "1.5", "x"],
         &["run", "--min-p", "NaN", "x"],
+        &["run", "--max-pixels", "0", "x"],
         &["logits"],
         &["nothing"],
         &[],
@@ -123,14 +124,9 @@ fn a_file_that_is_no_picture_is_named_as_such() {
 
 #[test]
 fn logits_writes_the_numbers_of_transformers() {
-    let case = repository("goldens/cases/text-v5");
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("answer.safetensors");
-    let request = format!("{case}/request.json");
-    let output = autoglm(&["logits", "--model", &case, "--request", &request, "--out", out.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stdout.is_empty());
-    let (got, want) = (read(&out), read(&PathBuf::from(format!("{case}/expected.safetensors"))));
+    let request = repository("goldens/cases/text-v5/request.json");
+    let (want, got) = answer("text-v5", &request, &folder.path().join("answer.safetensors"));
     let (got, want) = (tensors(&got), tensors(&want));
     for name in ["position_ids", "greedy_ids"] {
         let (got, want) = (got.tensor(name).unwrap(), want.tensor(name).unwrap());
@@ -153,6 +149,51 @@ fn tensors(bytes: &[u8]) -> safetensors::SafeTensors<'_> {
     safetensors::SafeTensors::deserialize(bytes).unwrap()
 }
 
+/// Runs a golden case. → what transformers wrote, and what the command wrote to `out`.
+fn answer(case: &str, request: &str, out: &Path) -> (Vec<u8>, Vec<u8>) {
+    let case = repository(&format!("goldens/cases/{case}"));
+    let output = autoglm(&["logits", "--model", &case, "--request", request, "--out", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (read(&PathBuf::from(format!("{case}/expected.safetensors"))), read(out))
+}
+
+#[cfg(feature = "vision")]
+#[test]
+fn an_answer_without_greedy_ids_has_no_place_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = repository("goldens/cases/two-images");
+    let mut asked: serde_json::Value =
+        serde_json::from_slice(&read(Path::new(&format!("{case}/request.json")))).unwrap();
+    asked.as_object_mut().unwrap().remove("greedy");
+    for image in asked["images"].as_array_mut().unwrap() {
+        *image = format!("{case}/{}", image.as_str().unwrap()).into();
+    }
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, asked.to_string()).unwrap();
+    let (want, got) = answer("two-images", request.to_str().unwrap(), &folder.path().join("answer.safetensors"));
+    let (want, got) = (tensors(&want), tensors(&got));
+    assert!(got.tensor("greedy_ids").is_err());
+    assert_eq!(got.tensor("position_ids").unwrap().data(), want.tensor("position_ids").unwrap().data());
+    assert_eq!(got.tensor("logits").unwrap().shape(), want.tensor("logits").unwrap().shape());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_answer_follows_a_link_and_replaces_regular_files_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("real.safetensors"), folder.path().join("link.safetensors"));
+    std::fs::write(&real, "old").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let request = repository("goldens/cases/text-v5/request.json");
+    answer("text-v5", &request, &link);
+    assert!(link.is_symlink() && read(&real).len() > 1_000);
+    let case = repository("goldens/cases/text-v5");
+    for target in ["/dev/null", folder.path().to_str().unwrap()] {
+        let line = failure(&autoglm(&["logits", "--model", &case, "--request", &request, "--out", target]));
+        assert!(line.contains("no regular file"), "{line}");
+    }
+}
+
 #[test]
 fn bad_requests_leave_no_answer_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,7 +206,8 @@ fn bad_requests_leave_no_answer_behind() {
         (r#"{"input_ids": [-1]}"#, "request.json"),
         (r#"{"input_ids": [4294967295]}"#, "4294967295"),
         (r#"{"input_ids": [1], "greedy": -5}"#, "request.json"),
-        (r#"{"input_ids": [1], "images": ["gone.png"]}"#, "gone.png"),
+        (r#"{"input_ids": [1], "images": ["gone.png"]}"#, "placeholder"),
+        (r#"{"input_ids": [649], "images": ["gone.png"]}"#, "gone.png"),
         (r#"{"input_ids": [1], "unknown": 1}"#, "unknown"),
         (r#"{"input_ids": [1], "greedy": 1000000000}"#, "1000000000"),
     ] {
@@ -192,5 +234,5 @@ fn pull_without_a_network_says_what_to_do() {
         .unwrap();
     let line = failure(&output);
     assert!(line.contains("--model") && line.contains("network"), "{line}");
-    assert!(failure(&autoglm(&["pull", "nonsense"])).contains("owner/name"));
+    assert_eq!(autoglm(&["pull", "nonsense"]).status.code(), Some(2));
 }

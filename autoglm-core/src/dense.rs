@@ -4,7 +4,8 @@
 //! from the stored bytes, more rows widen one tile of the weight at a time and multiply it. A whole
 //! matrix is never widened, so memory stays at the file's size.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -27,6 +28,16 @@ const TILE_NUMBERS: usize = 1 << 20;
 pub struct DenseSource {
     checkpoint: Arc<Checkpoint>,
     precision: Option<FloatType>,
+    converted: Arc<Mutex<Converted>>,
+}
+
+/// What was converted so far. A tied head is asked for twice, as embedding and as projection, and is
+/// one matrix all the same.
+#[derive(Debug, Default)]
+struct Converted {
+    matrices: HashMap<String, Matrix>,
+    stored_bytes: u64,
+    bytes: u64,
 }
 
 impl DenseSource {
@@ -34,7 +45,7 @@ impl DenseSource {
     /// are converted (and copied) when they are asked for; without one they stay as they are.
     #[must_use]
     pub fn new(checkpoint: Arc<Checkpoint>, precision: Option<FloatType>) -> Self {
-        Self { checkpoint, precision }
+        Self { checkpoint, precision, converted: Arc::default() }
     }
 
     /// A tensor's numbers in the wanted type, its first dimension, and the product of the others.
@@ -49,14 +60,29 @@ impl DenseSource {
         let Some(kind) = self.precision.filter(|wanted| *wanted != stored) else {
             return Ok(Matrix { bytes, kind: stored, rows, columns });
         };
-        let mut converted = reserve(name, rows, columns * kind.size())?;
+        let mut converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(matrix) = converted.matrices.get(name) {
+            return Ok(matrix.clone());
+        }
+        let mut wanted = reserve(name, rows, columns * kind.size())?;
         let mut row = Vec::with_capacity(columns);
         for stored_row in bytes.chunks_exact((columns * stored.size()).max(1)) {
             row.clear();
             stored.widen(stored_row, &mut row);
-            kind.narrow(&row, &mut converted);
+            kind.narrow(&row, &mut wanted);
         }
-        Ok(Matrix { bytes: TensorBytes::from(converted), kind, rows, columns })
+        converted.stored_bytes += bytes.len() as u64;
+        converted.bytes += wanted.len() as u64;
+        let matrix = Matrix { bytes: TensorBytes::from(wanted), kind, rows, columns };
+        converted.matrices.insert(name.to_owned(), matrix.clone());
+        Ok(matrix)
+    }
+
+    /// Bytes of all tensors asked for so far: as they lie in the file, or as they were converted.
+    #[must_use]
+    pub fn weights_bytes(&self) -> u64 {
+        let converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint.bytes_used() - converted.stored_bytes + converted.bytes
     }
 }
 

@@ -66,7 +66,7 @@ impl FloatType {
     }
 }
 
-/// The instruction set that this process's loops run on: `avx2`, `neon` or `scalar`.
+/// The instruction set that this process's loops run on: `avx2`, `avx512`, `neon` or `scalar`.
 #[must_use]
 pub fn isa() -> &'static str {
     match format!("{:?}", pulp::Arch::new()).as_str() {

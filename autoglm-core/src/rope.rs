@@ -11,6 +11,10 @@ use rayon::prelude::*;
 use crate::rows::{from_rows, with_rows};
 use crate::{Error, Positions, Result, Run};
 
+/// The widest rotation that is built. Heads have some hundred dimensions; a config that claims billions
+/// would be paid for in memory before any tensor could contradict it.
+const WIDEST: usize = 1 << 16;
+
 /// Which two dimensions of a head form pair j.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
@@ -147,6 +151,13 @@ impl Rope {
 /// theta^(−2j / dim) for j < dim / 2, rounded to f32 where transformers rounds: the exponent, the
 /// power, and its inverse. One unit in the last place is worth a milliradian at position 65 535.
 fn inverse_frequencies(theta: f64, dim: usize) -> Result<impl Iterator<Item = f32>> {
+    if dim > WIDEST {
+        return Err(Error::Config {
+            field: "head_dim",
+            got: dim.to_string(),
+            why: "no head turns more than 65536 dimensions",
+        });
+    }
     if !(theta.is_finite() && theta > 1.0) {
         return Err(Error::Config {
             field: "rope_theta",
@@ -288,5 +299,7 @@ mod tests {
         assert!(Rope::sectioned(10_000.0, 64, &[usize::MAX, 33], Pairing::Interleaved).is_err());
         assert!(Rope::sectioned(f64::NAN, 64, &[8, 12, 12], Pairing::Interleaved).is_err());
         assert!(Rope::axial(10_000.0, 30).is_err());
+        assert!(Rope::plain(10_000.0, usize::MAX - 1, Pairing::Interleaved).is_err());
+        assert!(Rope::axial(10_000.0, 1 << 31).is_err());
     }
 }

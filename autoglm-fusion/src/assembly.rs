@@ -20,6 +20,20 @@ pub struct Assembly {
     limit: usize,
 }
 
+/// Whether `ids` hold one `placeholder` for each of `media` media, before the media are encoded.
+///
+/// # Errors
+/// [`Error::LonePlaceholder`] and [`Error::CountMismatch`] when they do not.
+pub fn check_placeholders(ids: &[TokenId], media: usize, placeholder: Option<TokenId>) -> Result<()> {
+    let stands = |id: &&TokenId| Some(**id) == placeholder;
+    let placeholders = ids.iter().filter(stands).count();
+    match ids.iter().position(|id| stands(&id)) {
+        Some(index) if media == 0 => Err(Error::LonePlaceholder { index }),
+        _ if placeholders != media => Err(Error::CountMismatch { placeholders, media }),
+        _ => Ok(()),
+    }
+}
+
 /// Consecutive rows of one origin.
 #[derive(Debug, Clone)]
 enum Span {
@@ -50,20 +64,15 @@ impl Assembly {
     /// - [`Error::LonePlaceholder`] and [`Error::CountMismatch`] when placeholders and media differ.
     /// - [`Error::Oversize`] when the rows would not fit.
     pub fn append(&mut self, ids: &[TokenId], media: &[Embeds], placeholder: Option<TokenId>) -> Result<()> {
+        check_placeholders(ids, media.len(), placeholder)?;
         let stands = |id: &TokenId| Some(*id) == placeholder;
-        let placeholders = ids.iter().filter(|id| stands(id)).count();
-        if let (true, Some(index)) = (media.is_empty(), ids.iter().position(stands)) {
-            return Err(Error::LonePlaceholder { index });
-        }
-        if placeholders != media.len() {
-            return Err(Error::CountMismatch { placeholders, media: media.len() });
-        }
-        let added = media.iter().try_fold(ids.len() - placeholders, |sum, m| sum.checked_add(m.len()));
+        let tokens = ids.len() - media.len();
+        let added = media.iter().try_fold(tokens, |sum, m| sum.checked_add(m.len()));
         let rows = added.and_then(|n| n.checked_add(self.len())).unwrap_or(usize::MAX);
         if rows > self.limit {
             return Err(Error::Oversize { rows, limit: self.limit });
         }
-        self.check_positions(ids.len() - placeholders, media)?;
+        self.check_positions(tokens, media)?;
         let mut media = media.iter();
         for run in ids.split_inclusive(stands) {
             match run.split_last() {

@@ -9,5 +9,5 @@
 mod assembly;
 mod error;
 
-pub use assembly::Assembly;
+pub use assembly::{Assembly, check_placeholders};
 pub use error::{Error, Result};

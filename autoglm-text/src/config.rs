@@ -133,12 +133,6 @@ impl TextConfig {
         })
     }
 
-    /// Whether a row's three position axes may differ.
-    #[must_use]
-    pub fn has_three_axes(&self) -> bool {
-        self.family == Family::Glm4v
-    }
-
     /// Where the decoder's tensors live in the checkpoint.
     #[must_use]
     pub fn prefix(&self) -> &'static str {
@@ -335,6 +329,7 @@ mod tests {
             ("partial_rotary_factor", json!(1e308)),
             ("partial_rotary_factor", json!(0.4)),
             ("hidden_act", json!("gelu")),
+            ("head_dim", json!(i32::MAX - 1)),
             ("rope_scaling", json!({"type": "yarn"})),
             ("rope_scaling", json!({"mrope_section": [8, 12, -12]})),
             ("rope_scaling", json!({"mrope_section": [u64::MAX, 12, 12]})),

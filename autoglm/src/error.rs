@@ -31,6 +31,33 @@ pub enum Error {
         /// Whether the build or the checkpoint lacks it.
         why: &'static str,
     },
+    /// One of several pictures could not be used.
+    #[error("picture {number}")]
+    Picture {
+        /// Which one, from 1.
+        number: usize,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// An option of [`crate::OpenOptions`] has a value this checkpoint cannot be run with.
+    #[error("option `{option}` makes no sense here")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// The model computed something that is not a number: its weights are damaged, or too large for
+    /// the chosen precision.
+    #[error("the logit of token {token} in row {row} is {value}")]
+    NotANumber {
+        /// Row of the prompt, from 0.
+        row: usize,
+        /// Token, from 0.
+        token: usize,
+        /// What was computed.
+        value: f32,
+    },
     /// The user said nothing since the last reply.
     #[error("there is nothing to reply to: push a part first")]
     NothingSaid,

@@ -51,6 +51,12 @@ pub enum PullError {
         /// What was given.
         repo: String,
     },
+    /// The revision's name is none.
+    #[error("`{revision}` is no branch, tag or commit")]
+    Revision {
+        /// What was given.
+        revision: String,
+    },
     /// The server could not be reached.
     #[error(
         "cannot reach the hub for {repo}: connect to the network and run the same command again, it goes on where it \
@@ -147,6 +153,10 @@ impl Pull {
         };
         if !self.repo.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name)) {
             return Err(PullError::Name { repo: self.repo.clone() });
+        }
+        // The library makes a file of the revision's name below the cache's `refs`.
+        if !self.revision.split('/').all(part) {
+            return Err(PullError::Revision { revision: self.revision.clone() });
         }
         let mut builder = ApiBuilder::from_env().with_progress(false).with_retries(3);
         if let Some(endpoint) = &self.endpoint {

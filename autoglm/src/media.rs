@@ -65,7 +65,9 @@ impl EyesConfig {
         let written: Option<Value> = files.json("preprocessor_config.json")?;
         let mut preprocess = autoglm_vision::PreprocessConfig::from_json(written.as_ref(), &vision)?;
         if let Some(max_pixels) = options.max_pixels {
-            preprocess = preprocess.with_max_pixels(max_pixels)?;
+            preprocess = preprocess
+                .with_max_pixels(max_pixels)
+                .map_err(|e| Error::Option { option: "max_pixels", source: Box::new(e.into()) })?;
         }
         Ok(Self { seeing: Some((preprocess, vision)) })
     }

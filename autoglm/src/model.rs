@@ -21,13 +21,13 @@ pub struct Model {
 #[derive(Debug)]
 struct Inner {
     workers: Workers,
-    checkpoint: Arc<Checkpoint>,
+    weights_bytes: u64,
     decoder: Decoder,
     eyes: Eyes,
     chat: Option<Chat>,
     image_token: Option<TokenId>,
     stop_ids: Vec<TokenId>,
-    warnings: Vec<String>,
+    warning: Option<String>,
 }
 
 /// What turns conversations into ids and ids into text.
@@ -85,18 +85,20 @@ impl Model {
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
         let verified = checkpoint.verify(&expected, eyes.unread_prefixes(), options.allow_extra)?;
-        let source = DenseSource::new(Arc::clone(&checkpoint), options.precision);
+        let source = DenseSource::new(checkpoint, options.precision);
         let generation: Option<Value> = files.json("generation_config.json")?;
         let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let decoder = Decoder::load(&source, text)?;
+        let eyes = eyes.load(&source)?;
         let inner = Inner {
             workers: Workers::new(threads)?,
-            decoder: Decoder::load(&source, text)?,
-            eyes: eyes.load(&source)?,
+            weights_bytes: source.weights_bytes(),
+            decoder,
+            eyes,
             chat: Chat::read(files)?,
             image_token: token_field(&config, "image_token_id")?,
             stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
-            warnings: verified.extra.into_iter().map(|name| format!("tensor `{name}` is read by nothing")).collect(),
-            checkpoint,
+            warning: verified.extra_names(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -108,15 +110,26 @@ impl Model {
     }
 
     /// Lays out a prompt that is given as token ids, each picture's placeholder once, and encoded
-    /// pictures: for comparing numbers with another implementation.
+    /// pictures, which are read and encoded one at a time: for comparing numbers with another
+    /// implementation.
     ///
     /// # Errors
-    /// - [`autoglm_fusion::Error`] when placeholders and pictures differ in number.
-    /// - [`Error::ModalityOff`] for a picture that this build or this checkpoint cannot see.
-    pub fn prompt(&self, ids: &[TokenId], images: &[Vec<u8>]) -> Result<Prompt> {
-        let embeds =
-            images.iter().map(|bytes| self.see(bytes).map(|(embeds, _)| embeds)).collect::<Result<Vec<_>>>()?;
-        Prompt::new(self.clone(), ids, &embeds)
+    /// - [`autoglm_fusion::Error`] when placeholders and pictures differ in number; no picture is read then.
+    /// - [`Error::Picture`] for a picture that is damaged, or that this build or checkpoint cannot see.
+    /// - What `images` reports.
+    pub fn prompt<E: From<Error>>(
+        &self,
+        ids: &[TokenId],
+        images: impl ExactSizeIterator<Item = std::result::Result<Vec<u8>, E>>,
+    ) -> std::result::Result<Prompt, E> {
+        let counted = autoglm_fusion::check_placeholders(ids, images.len(), self.image_token());
+        counted.map_err(Error::from)?;
+        let mut embeds = Vec::new();
+        for (i, bytes) in images.enumerate() {
+            let seen = self.see(&bytes?).map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
+            embeds.push(seen.0);
+        }
+        Ok(Prompt::new(self.clone(), ids, &embeds)?)
     }
 
     /// Positions the checkpoint was trained for: the largest context of a session.
@@ -131,17 +144,18 @@ impl Model {
         self.inner.decoder.config().vocab_size
     }
 
-    /// Bytes of the tensors that this model uses, as they lie in the checkpoint.
+    /// Bytes of the tensors that this model uses: as they lie in the checkpoint, or as they were
+    /// converted to the wanted precision.
     #[must_use]
     pub fn weights_bytes(&self) -> u64 {
-        self.inner.checkpoint.bytes_used()
+        self.inner.weights_bytes
     }
 
-    /// What was odd about the checkpoint but is no error: with `allow_extra`, the tensors that nothing
-    /// reads.
+    /// What was odd about the checkpoint but is no error, on one line: with `allow_extra`, the tensors
+    /// that nothing reads.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.inner.warnings
+    pub fn warning(&self) -> Option<&str> {
+        self.inner.warning.as_deref()
     }
 
     /// The instruction set that the loops run on.

@@ -1,15 +1,19 @@
 //! A prompt given as token ids, for comparing numbers with another implementation.
 
+use autoglm_core::rows::with_rows;
 use autoglm_core::{DenseCache, Embeds, KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Sampler, Sampling};
 use candle_core::Tensor;
 
-use crate::{Model, Result};
+use crate::{Error, Model, Result};
 
 /// Rows that go through the decoder at once: enough for a matrix product to pay, few enough that the
 /// widest activation of a 9-billion-parameter model stays below 64 MB.
 pub(crate) const PREFILL_ROWS: usize = 512;
+
+/// Logits that are held at once, in numbers: 64 MB. A row of the real model has 151 552.
+const LOGITS_AT_ONCE: usize = 16 << 20;
 
 /// A laid-out prompt and the cache that its evaluation fills.
 #[derive(Debug)]
@@ -17,7 +21,8 @@ pub struct Prompt {
     model: Model,
     assembly: Assembly,
     cache: DenseCache,
-    next: Option<Tensor>,
+    /// Logits after the last row, once all rows were computed.
+    last: Option<Tensor>,
 }
 
 impl Prompt {
@@ -26,7 +31,7 @@ impl Prompt {
         let mut assembly = Assembly::new(limit);
         assembly.append(ids, media, model.image_token())?;
         let cache = model.decoder().dense_cache(limit)?;
-        Ok(Self { model, assembly, cache, next: None })
+        Ok(Self { model, assembly, cache, last: None })
     }
 
     /// Rows after expansion of the placeholders.
@@ -51,49 +56,69 @@ impl Prompt {
     /// row-major, a multiple of the vocabulary long. Starts over when called again.
     ///
     /// # Errors
-    /// What the decoder or `each` reports.
-    pub fn logits<E: From<crate::Error>>(
+    /// - [`Error::NotANumber`] when the model computes a NaN or an infinity.
+    /// - What the decoder or `each` reports.
+    pub fn logits<E: From<Error>>(
         &mut self,
         mut each: impl FnMut(&[f32]) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let core = |error: autoglm_core::Error| crate::Error::from(error);
-        self.cache.truncate(0).map_err(core)?;
-        self.next = None;
-        for start in (0..self.len()).step_by(PREFILL_ROWS) {
-            let end = (start + PREFILL_ROWS).min(self.len());
-            let logits = self.forward(start, end, Want::All)?;
-            if let Some(logits) = logits {
-                autoglm_core::rows::with_rows(&logits, &mut each).map_err(core)??;
-                self.next = Some(logits.narrow(0, end - start - 1, 1).map_err(crate::Error::from)?);
+        self.cache.truncate(0).map_err(Error::from)?;
+        self.last = None;
+        let vocab_size = self.model.vocab_size();
+        let rows = (LOGITS_AT_ONCE / vocab_size).clamp(1, PREFILL_ROWS);
+        for start in (0..self.len()).step_by(rows) {
+            let end = (start + rows).min(self.len());
+            let Some(logits) = forward(&self.model, &self.assembly, &mut self.cache, start..end, Want::All)? else {
+                continue;
+            };
+            with_rows(&logits, |numbers| {
+                if let Some(at) = numbers.iter().position(|v| !v.is_finite()) {
+                    let (row, token) = (start + at / vocab_size, at % vocab_size);
+                    return Err(Error::NotANumber { row, token, value: numbers[at] }.into());
+                }
+                each(numbers)
+            })
+            .map_err(Error::from)??;
+            if end == self.len() {
+                self.last = Some(logits.narrow(0, end - start - 1, 1).map_err(Error::from)?);
             }
         }
         Ok(())
     }
 
-    /// The `count` most probable next tokens, one after the other, not stopping at an end token.
+    /// The `count` most probable next tokens, one after the other, not stopping at an end token. The
+    /// prompt itself stays as it is.
     ///
     /// # Errors
     /// What the decoder reports: a full context, or logits that are not numbers.
     pub fn greedy(&mut self, count: usize) -> Result<Vec<TokenId>> {
-        if self.next.is_none() {
-            self.logits(|_| Ok::<_, crate::Error>(()))?;
+        if self.last.is_none() {
+            self.logits(|_| Ok::<_, Error>(()))?;
         }
+        self.cache.truncate(self.len())?;
         let mut sampler = Sampler::new(Sampling::greedy(), &[])?;
-        let mut picked = Vec::new();
-        while let (true, Some(logits)) = (picked.len() < count, &self.next) {
+        let (mut assembly, mut next, mut picked) = (self.assembly.clone(), self.last.clone(), Vec::new());
+        while let (true, Some(logits)) = (picked.len() < count, &next) {
             let id = sampler.sample(&mut logits.flatten_all()?.to_vec1::<f32>()?)?;
             picked.push(id);
             if picked.len() < count {
-                self.assembly.push(id)?;
-                self.next = self.forward(self.len() - 1, self.len(), Want::Last)?;
+                assembly.push(id)?;
+                let last = assembly.len() - 1..assembly.len();
+                next = forward(&self.model, &assembly, &mut self.cache, last, Want::Last)?;
             }
         }
         Ok(picked)
     }
+}
 
-    fn forward(&mut self, start: usize, end: usize, want: Want) -> Result<Option<Tensor>> {
-        let decoder = self.model.decoder();
-        let input = self.assembly.input(start..end, decoder.embed_tokens(), want)?;
-        Ok(decoder.forward(&self.model.run(), &input, &mut self.cache)?)
-    }
+fn forward(
+    model: &Model,
+    assembly: &Assembly,
+    cache: &mut DenseCache,
+    rows: std::ops::Range<usize>,
+    want: Want,
+) -> Result<Option<Tensor>> {
+    let decoder = model.decoder();
+    let input = assembly.input(rows, decoder.embed_tokens(), want)?;
+    Ok(decoder.forward(&model.run(), &input, cache)?)
 }

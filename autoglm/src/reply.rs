@@ -37,7 +37,7 @@ pub struct Stats {
     pub reused_tokens: usize,
     /// Time in the vision preprocessing and tower for pictures pushed since the last reply.
     pub vision: Duration,
-    /// Time from the call of `reply` to the first logits.
+    /// Time of the rows that were not computed yet, up to the first token.
     pub prefill: Duration,
     /// Time spent on the tokens after the first.
     pub decode: Duration,
@@ -63,12 +63,10 @@ pub struct Reply<'a> {
     finish: Option<Finish>,
     failed: bool,
     stats: Stats,
-    started: Instant,
 }
 
 impl<'a> Reply<'a> {
     pub(crate) fn start(session: &'a mut Session, how: Generate) -> Result<Self> {
-        let started = Instant::now();
         let chat = session.model.chat()?;
         let text = Some((TextStream::new(&chat.tokenizer), StopStrings::new(how.stop.clone())?));
         let forced = match how.thinking {
@@ -80,11 +78,11 @@ impl<'a> Reply<'a> {
         prompt.extend_from_slice(&forced);
         let sampler = Sampler::new(how.sampling, &prompt)?;
         let prompt_tokens = assembly.len();
-        let reused_tokens = session.prefill(assembly)?;
+        let reused_tokens = session.begin(assembly)?;
         let vision = std::mem::take(&mut session.vision);
         let stats = Stats { prompt_tokens, reused_tokens, vision, ..Stats::default() };
         let (generated, finish, failed) = (Vec::new(), None, false);
-        Ok(Self { session, how, sampler, text, forced, generated, finish, failed, stats, started })
+        Ok(Self { session, how, sampler, text, forced, generated, finish, failed, stats })
     }
 
     /// Why the reply ended; none while it goes on.
@@ -111,10 +109,11 @@ impl<'a> Reply<'a> {
             return self.end(Finish::Length);
         }
         let before = Instant::now();
+        self.session.prefill()?;
         let mut logits = self.session.next_logits()?;
         let id = self.sampler.sample(&mut logits)?;
         if self.generated.is_empty() {
-            self.stats.prefill = self.started.elapsed();
+            self.stats.prefill = before.elapsed();
             self.stats.time_to_first_token = self.stats.vision + self.stats.prefill;
         } else {
             self.stats.decode += before.elapsed();
@@ -173,6 +172,9 @@ impl Iterator for Reply<'_> {
 
 impl Drop for Reply<'_> {
     fn drop(&mut self) {
+        if self.failed || self.generated.is_empty() {
+            return;
+        }
         // An end token such as `</answer>` closes what the model wrote and belongs to its turn; one
         // such as `<|user|>` opens the next turn, which the template writes itself.
         let ended = self.finish == Some(Finish::EndToken);

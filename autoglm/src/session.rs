@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use autoglm_core::{DenseCache, Embeds, KvCache};
+use autoglm_core::{DenseCache, Embeds, KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Content, Message, Role};
+use candle_core::Tensor;
 
 use crate::prompt::PREFILL_ROWS;
 use crate::{Error, Generate, Model, Part, Reply, Result};
@@ -66,7 +67,10 @@ impl Session {
     /// # Errors
     /// - [`Error::ModalityOff`] for a picture that this build or this checkpoint cannot see.
     /// - [`Error::Vision`] for a picture that is damaged or too large.
+    /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
     pub fn push(&mut self, part: Part) -> Result<()> {
+        // Encoding a picture takes long; whether there can be a reply at all is known before.
+        self.model.chat()?;
         let content = match part {
             Part::Text(text) => Content::Text(text),
             Part::Image(bytes) => {
@@ -91,10 +95,12 @@ impl Session {
         }
         self.messages.retain(|m| !m.content.is_empty());
         self.media.clear();
+        self.vision = Duration::ZERO;
     }
 
-    /// Starts the model's turn. The iterator computes as it is pulled; dropping it ends the turn with
-    /// what was generated so far.
+    /// Starts the model's turn. The iterator computes as it is pulled, the prompt at the first pull;
+    /// dropping it ends the turn with what was generated so far. A reply that generated nothing, or that
+    /// failed, leaves the turn with the user, so that it can be asked for again.
     ///
     /// # Errors
     /// - [`Error::NothingSaid`] when the user's turn is empty.
@@ -109,7 +115,7 @@ impl Session {
     }
 
     /// The conversation as a prompt that ends where the model's turn begins.
-    pub(crate) fn assemble(&self) -> Result<(Assembly, Vec<autoglm_core::TokenId>)> {
+    pub(crate) fn assemble(&self) -> Result<(Assembly, Vec<TokenId>)> {
         let chat = self.model.chat()?;
         let ids = chat.template.apply(&chat.tokenizer, &self.messages, true)?;
         let mut assembly = Assembly::new(self.model.context());
@@ -117,49 +123,53 @@ impl Session {
         Ok((assembly, ids))
     }
 
-    /// Brings the cache to all rows of `assembly` but the last, keeping what it already has of them;
-    /// → rows that were kept.
-    pub(crate) fn prefill(&mut self, assembly: Assembly) -> Result<usize> {
-        let decoder = self.model.decoder();
+    /// Makes `assembly` the prompt and keeps what the cache already has of it. → rows that were kept.
+    pub(crate) fn begin(&mut self, assembly: Assembly) -> Result<usize> {
         let all_but_last = assembly.len().saturating_sub(1);
         let kept = self.computed.assembly.common_rows(&assembly).min(self.computed.rows).min(all_but_last);
-        let cache = match &mut self.computed.cache {
-            Some(cache) => cache,
-            empty => empty.insert(decoder.dense_cache(self.model.context())?),
-        };
-        cache.truncate(kept)?;
+        if let Some(cache) = &mut self.computed.cache {
+            cache.truncate(kept)?;
+        }
         self.computed.assembly = assembly;
         self.computed.rows = kept;
-        let run = self.model.run();
-        while self.computed.rows < all_but_last {
-            let (start, end) = (self.computed.rows, (self.computed.rows + PREFILL_ROWS).min(all_but_last));
-            let input =
-                self.computed.assembly.input(start..end, decoder.embed_tokens(), autoglm_core::Want::Nothing)?;
-            decoder.forward(&run, &input, cache)?;
-            self.computed.rows = end;
-        }
         Ok(kept)
+    }
+
+    /// Computes all rows of the prompt but the last, some at a time.
+    pub(crate) fn prefill(&mut self) -> Result<()> {
+        let all_but_last = self.computed.assembly.len().saturating_sub(1);
+        while self.computed.rows < all_but_last {
+            let end = (self.computed.rows + PREFILL_ROWS).min(all_but_last);
+            self.feed(end, Want::Nothing)?;
+        }
+        Ok(())
     }
 
     /// Feeds the last row and returns its logits.
     pub(crate) fn next_logits(&mut self) -> Result<Vec<f32>> {
+        let logits = self.feed(self.computed.assembly.len(), Want::Last)?;
+        let logits = logits.map(|l| l.flatten_all()?.to_vec1::<f32>()).transpose()?;
+        Ok(logits.unwrap_or_default())
+    }
+
+    /// Computes the rows up to `end` that are not computed yet.
+    fn feed(&mut self, end: usize, want: Want) -> Result<Option<Tensor>> {
         let Computed { assembly, rows, cache } = &mut self.computed;
         let decoder = self.model.decoder();
         let cache = match cache {
             Some(cache) => cache,
             empty => empty.insert(decoder.dense_cache(self.model.context())?),
         };
-        // A failed step may have left some layers one row ahead.
+        // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;
-        let input = assembly.input(*rows..assembly.len(), decoder.embed_tokens(), autoglm_core::Want::Last)?;
+        let input = assembly.input(*rows..end, decoder.embed_tokens(), want)?;
         let logits = decoder.forward(&self.model.run(), &input, cache)?;
-        *rows = assembly.len();
-        let logits = logits.map(|l| l.flatten_all()?.to_vec1::<f32>()).transpose()?;
-        Ok(logits.unwrap_or_default())
+        *rows = end;
+        Ok(logits)
     }
 
     /// Ends the model's turn with these ids.
-    pub(crate) fn close_turn(&mut self, ids: Vec<autoglm_core::TokenId>) {
+    pub(crate) fn close_turn(&mut self, ids: Vec<TokenId>) {
         self.messages.push(Message { role: Role::Assistant, content: vec![Content::Tokens(ids)] });
     }
 

@@ -54,19 +54,50 @@ fn a_reused_past_gives_the_reply_of_a_fresh_one() {
 }
 
 #[test]
-fn two_sessions_interleaved_equal_two_apart() {
+fn two_sessions_interleaved_token_by_token_equal_two_apart() {
     let model = model();
-    let ask_all =
-        |session: &mut Session, turns: &[&str]| turns.iter().map(|t| ask(session, t, quick()).0).collect::<Vec<_>>();
-    let (a, b) = (["返回上一页", "wait a moment"], ["go home", "go back"]);
-    let apart = [ask_all(&mut model.session(), &a), ask_all(&mut model.session(), &b)];
+    let turns = [["返回上一页", "wait a moment"], ["go home", "go back"]];
+    let apart = turns.map(|turns| {
+        let mut session = model.session();
+        turns.map(|turn| ask(&mut session, turn, quick()).0)
+    });
     let (mut one, mut two) = (model.session(), model.session());
-    let mut together = [Vec::new(), Vec::new()];
-    for i in 0..2 {
-        together[0].push(ask(&mut one, a[i], quick()).0);
-        together[1].push(ask(&mut two, b[i], quick()).0);
+    let mut together = [[String::new(), String::new()], [String::new(), String::new()]];
+    for turn in 0..2 {
+        one.push(Part::text(turns[0][turn])).unwrap();
+        two.push(Part::text(turns[1][turn])).unwrap();
+        let (mut a, mut b) = (one.reply(quick()).unwrap(), two.reply(quick()).unwrap());
+        loop {
+            let pieces = [a.next(), b.next()];
+            if pieces.iter().all(Option::is_none) {
+                break;
+            }
+            for (session, piece) in pieces.into_iter().enumerate() {
+                together[session][turn] += &piece.map_or(String::new(), |p| p.unwrap().text);
+            }
+        }
     }
     assert_eq!(together, apart);
+}
+
+#[test]
+fn a_prompt_of_several_chunks_is_reused_whole() {
+    let model = model();
+    let long = "open the camera and then the mail and then the maps ".repeat(40);
+    let mut warm = model.session();
+    let (_, first) = ask(&mut warm, &long, quick());
+    let (_, second) = ask(&mut warm, &long, quick());
+    assert!(first.prompt_tokens > 512 && second.prompt_tokens > 1_024, "{first:?} {second:?}");
+    assert_eq!(second.reused_tokens, first.prompt_tokens + first.decode_tokens - 1);
+}
+
+#[test]
+fn a_reply_that_was_never_pulled_can_be_asked_for_again() {
+    let mut session = model().session();
+    session.push(Part::text("go back")).unwrap();
+    drop(session.reply(quick()).unwrap());
+    let text: String = session.reply(quick()).unwrap().map(|piece| piece.unwrap().text).collect();
+    assert_eq!(text, "do(action=\"Back\")");
 }
 
 #[test]
@@ -167,7 +198,12 @@ mod seeing {
     fn a_picture_that_is_taken_back_is_forgotten() {
         let mut session = model().session();
         let first = tap(&mut session);
+        let rows = |session: &mut Session| ask(session, "go back", quick()).1.prompt_tokens;
+        let mut kept = model().session();
+        tap(&mut kept);
         session.forget_images();
+        // The picture's 72 rows and the two markers around it; its text stays.
+        assert_eq!(rows(&mut kept) - rows(&mut session), 74);
         let again = tap(&mut session);
         assert_eq!(first.action, again.action);
     }

@@ -160,4 +160,7 @@ fn names_that_are_no_repository_are_refused() {
     for name in ["", "a", "/b", "a/", "a/b/c", "../b", "a/..", "a b/c", "a/b?x"] {
         assert!(matches!(Pull::new(name).fetch(|_| ()), Err(PullError::Name { .. })), "{name}");
     }
+    let mut pull = Pull::new("a/b");
+    pull.revision = "../../x".into();
+    assert!(matches!(pull.fetch(|_| ()), Err(PullError::Revision { .. })));
 }

@@ -26,18 +26,19 @@ fn evaluate(golden: &Golden) -> Evaluation {
     let images: Vec<Vec<u8>> =
         names.iter().map(|n| std::fs::read(golden.dir().join(n.as_str().unwrap())).unwrap()).collect();
     let model = Model::open_with(golden.dir(), &OpenOptions::default().threads(2)).unwrap();
-    let mut prompt = model.prompt(&ids, &images).unwrap();
+    let count = images.len();
+    let mut prompt = model.prompt(&ids, images.into_iter().map(Ok::<_, autoglm::Error>)).unwrap();
     let mut rows = Vec::new();
     prompt
         .logits(|r| {
             rows.extend_from_slice(r);
-            Ok::<_, autoglm::Error>(())
+            Ok::<_, Box<dyn std::error::Error>>(())
         })
         .unwrap();
     let positions = prompt.positions().to_vec();
     let logits = Tensor::from_vec(rows, (positions.len(), model.vocab_size()), &Device::Cpu).unwrap();
     let greedy = prompt.greedy(request["greedy"].as_u64().unwrap() as usize).unwrap();
-    Evaluation { logits, positions, greedy: greedy.iter().map(|id| i64::from(id.0)).collect(), images: images.len() }
+    Evaluation { logits, positions, greedy: greedy.iter().map(|id| i64::from(id.0)).collect(), images: count }
 }
 
 #[test]

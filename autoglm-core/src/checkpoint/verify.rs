@@ -42,6 +42,15 @@ pub struct Verified {
     pub extra: Vec<String>,
 }
 
+impl Verified {
+    /// One line about the tensors nobody expected, if there are any: up to twenty names and a count.
+    #[must_use]
+    pub fn extra_names(&self) -> Option<String> {
+        let extra = &self.extra;
+        (!extra.is_empty()).then(|| format!("{} tensors are read by nothing: {}", extra.len(), Names(extra)))
+    }
+}
+
 /// Everything about a checkpoint that does not fit a model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mismatch {

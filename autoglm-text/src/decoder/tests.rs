@@ -133,18 +133,46 @@ fn cached_decode_equals_full_forward() {
     }
 }
 
+/// A dense cache whose second layer refuses the step that would bring it to `fails_at` rows.
+struct Failing {
+    inner: DenseCache,
+    fails_at: usize,
+}
+
+impl KvCache for Failing {
+    fn len(&self, layer: usize) -> usize {
+        self.inner.len(layer)
+    }
+
+    fn attend(&mut self, run: &Run<'_>, layer: usize, step: Step<'_>) -> autoglm_core::Result<Tensor> {
+        if layer == 1 && self.inner.len(1) + step.q.dim(0)? == self.fails_at {
+            return Err(autoglm_core::Error::ContextFull { needed: self.fails_at, limit: self.fails_at - 1 });
+        }
+        self.inner.attend(run, layer, step)
+    }
+
+    fn truncate(&mut self, len: usize) -> autoglm_core::Result<()> {
+        self.inner.truncate(len)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+}
+
 #[test]
 fn a_failed_step_is_undone_by_truncating() {
     let case = Case::open("text-v5");
-    let mut cache = case.decoder.dense_cache(10).unwrap();
+    let mut cache = Failing { inner: case.cache(), fails_at: 13 };
     let first = case.text(&ids(8, 2), Want::Last);
     case.decoder.forward(&case.run(), &first, &mut cache).unwrap();
     let long = case.text(&ids(5, 3), Want::Last);
     assert!(case.decoder.forward(&case.run(), &long, &mut cache).is_err());
+    assert_eq!((cache.len(0), cache.len(1)), (13, 8));
     cache.truncate(8).unwrap();
     let one = case.decoder.text_input(&[TokenId(5)], 8, Want::Last).unwrap();
     let after = case.decoder.forward(&case.run(), &one, &mut cache).unwrap().unwrap();
-    let mut fresh = case.decoder.dense_cache(10).unwrap();
+    let mut fresh = case.cache();
     case.decoder.forward(&case.run(), &first, &mut fresh).unwrap();
     let expected = case.decoder.forward(&case.run(), &one, &mut fresh).unwrap().unwrap();
     assert_eq!(distance(&after, &expected), 0.0);

@@ -46,7 +46,7 @@ impl StoredAs {
     }
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Written {
     pub(crate) parameters: u64,
