@@ -19,6 +19,7 @@ const FACADE_TIER: u8 = 3;
 
 /// The table of ARCHITECTURE.md.
 const ROOMS: &[Room] = &[
+    room("autoglm-kernels", Some(0), &[]),
     room("autoglm-core", Some(1), &[]),
     room("autoglm-fusion", Some(2), &["autoglm-core"]),
     room("autoglm-text", Some(2), &["autoglm-core"]),
