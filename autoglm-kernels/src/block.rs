@@ -16,7 +16,6 @@ pub struct Block<'a> {
 }
 
 // SAFETY: a block is an exclusive borrow of its elements, as `&mut [f32]` is, which is `Send`.
-#[allow(unsafe_code)]
 unsafe impl Send for Block<'_> {}
 
 impl<'a> Block<'a> {
@@ -27,13 +26,7 @@ impl<'a> Block<'a> {
     #[must_use]
     pub fn new(data: &'a mut [f32], columns: usize) -> Self {
         assert!(columns > 0 && data.len().is_multiple_of(columns), "the data are whole rows");
-        Self {
-            data: data.as_mut_ptr(),
-            rows: data.len() / columns,
-            columns,
-            stride: columns,
-            borrowed: PhantomData,
-        }
+        Self { data: data.as_mut_ptr(), rows: data.len() / columns, columns, stride: columns, borrowed: PhantomData }
     }
 
     /// Number of rows.
@@ -91,7 +84,6 @@ impl<'a> Block<'a> {
     ///
     /// # Panics
     /// When there is no such row.
-    #[allow(unsafe_code)]
     pub fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "the row is inside the block");
         // SAFETY: the block lies inside the slice it was made of, and no other block has its elements.

@@ -11,9 +11,16 @@
 //! - **Every instruction set gives the bits of the scalar twin**, because integer sums are exact and
 //!   floating-point sums have one order, written down beside each kernel. Exceptions say so.
 
+#![allow(
+    unsafe_code,
+    reason = "intrinsics and blocks of a matrix are what this crate is for; each block says why it is sound"
+)]
+
 pub mod block;
 mod error;
+pub mod integer;
 pub mod isa;
+pub mod layout;
 
 pub use block::Block;
 pub use error::{Error, Result};
