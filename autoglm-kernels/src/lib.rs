@@ -16,11 +16,15 @@
     reason = "intrinsics and blocks of a matrix are what this crate is for; each block says why it is sound"
 )]
 
+pub mod activation;
 pub mod block;
 mod error;
+pub mod exp;
+pub mod hadamard;
 pub mod integer;
 pub mod isa;
 pub mod layout;
+mod multiversion;
 
 pub use block::Block;
 pub use error::{Error, Result};
