@@ -158,8 +158,8 @@ pub enum Error {
     Workers {
         /// Threads asked for.
         threads: usize,
-        /// The pool's reason; none when zero threads were asked for.
-        source: Option<rayon::ThreadPoolBuildError>,
+        /// The system's reason; none when zero threads were asked for.
+        source: Option<std::io::Error>,
     },
     /// The tensor library refused an operation.
     #[error(transparent)]

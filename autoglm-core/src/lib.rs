@@ -40,6 +40,7 @@ pub mod run;
 mod softmax;
 pub mod source;
 pub mod vocab;
+mod workers;
 
 pub use attention::{Attend, Mask};
 pub use cache::{DenseCache, KvCache};
@@ -51,6 +52,7 @@ pub use error::{Error, Result};
 pub use float::FloatType;
 pub use norm::RmsNorm;
 pub use rope::Rope;
-pub use run::{Run, Workers};
+pub use run::Run;
 pub use source::{Before, Embedding, Member, Projection, Source};
 pub use vocab::{Grid, MediaDigest, Modality, TokenId, Unit};
+pub use workers::Workers;

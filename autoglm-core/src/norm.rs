@@ -1,7 +1,6 @@
 //! Root-mean-square normalisation and the gated SiLU, over rows in f32.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use crate::float::Simd;
 use crate::rows::{from_rows, with_rows};
@@ -39,10 +38,10 @@ impl RmsNorm {
         }
         let mut out = vec![0f32; n * c];
         with_rows(x, |x| {
-            run.install(|| {
-                out.par_chunks_mut(c).zip(x.par_chunks(c)).for_each(|(out, x)| {
+            run.for_rows(&mut out, c, 1, |first, out| {
+                for (out, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c).skip(first)) {
                     Simd::detect().0.dispatch(|| self.row(x, out));
-                });
+                }
             });
         })?;
         from_rows(out, &[n, c])
@@ -88,15 +87,15 @@ pub fn silu_mul(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
     let mut out = vec![0f32; n * f];
     if f > 0 {
         with_rows(x, |x| {
-            run.install(|| {
-                out.par_chunks_mut(f).zip(x.par_chunks(two_f)).for_each(|(out, x)| {
+            run.for_rows(&mut out, f, 1, |first, out| {
+                for (out, x) in out.chunks_exact_mut(f).zip(x.chunks_exact(two_f).skip(first)) {
                     let (gate, up) = x.split_at(f);
                     Simd::detect().0.dispatch(|| {
                         for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
                             *out = g / (1.0 + crate::softmax::exp(-*g)) * u;
                         }
                     });
-                });
+                }
             });
         })?;
     }

@@ -6,7 +6,6 @@
 //! each pair follows, and whether a pair is (2j, 2j+1) or (j, j + half).
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use crate::rows::{from_rows, with_rows};
 use crate::{Error, Positions, Result, Run};
@@ -126,11 +125,11 @@ impl Rope {
         }
         let mut out = with_rows(x, <[f32]>::to_vec)?;
         if half > 0 && h * d > 0 {
-            run.install(|| {
-                out.par_chunks_mut(h * d)
-                    .zip(angles.cos.par_chunks(half))
-                    .zip(angles.sin.par_chunks(half))
-                    .for_each(|((row, cos), sin)| row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin)));
+            run.for_rows(&mut out, h * d, 1, |first, rows| {
+                let angles = angles.cos.chunks_exact(half).zip(angles.sin.chunks_exact(half)).skip(first);
+                for (row, (cos, sin)) in rows.chunks_exact_mut(h * d).zip(angles) {
+                    row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin));
+                }
             });
         }
         from_rows(out, &[n, h, d])

@@ -1,60 +1,90 @@
-//! The threads a forward pass may use, handed down instead of found.
+//! What a forward pass runs on, handed down instead of found.
 
-use crate::{Error, Result};
+use autoglm_kernels::Isa;
 
-/// A pool of worker threads. The facade's model handle owns one; nothing below it starts threads.
-#[derive(Debug)]
-pub struct Workers {
-    pool: rayon::ThreadPool,
-}
+use crate::Workers;
 
-impl Workers {
-    /// Starts `threads` workers.
-    ///
-    /// # Errors
-    /// [`Error::Workers`] when `threads` is zero or the system refuses them.
-    pub fn new(threads: usize) -> Result<Self> {
-        if threads == 0 {
-            return Err(Error::Workers { threads, source: None });
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("autoglm-{i}"))
-            .build()
-            .map_err(|source| Error::Workers { threads, source: Some(source) })?;
-        Ok(Self { pool })
-    }
-
-    /// Number of threads.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
-    }
-}
-
-/// What a forward pass runs on.
+/// The threads and the instruction set of a forward pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
     workers: &'a Workers,
+    threads: usize,
+    isa: Isa,
 }
 
 impl<'a> Run<'a> {
-    /// A run on these workers.
+    /// A run on all of these workers, with the processor's best instructions.
     #[must_use]
     pub fn new(workers: &'a Workers) -> Self {
-        Self { workers }
+        Self { workers, threads: workers.threads(), isa: Isa::best() }
     }
 
-    /// Runs `work` inside the pool: rayon's iterators in it, and candle's matrix product, use these
-    /// workers and no others.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.workers.pool.install(work)
+    /// The same run on at most `threads` threads: reading weights for one row saturates memory with
+    /// fewer threads than many rows need.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.clamp(1, self.workers.threads());
+        self
+    }
+
+    /// The same run with other instructions, which give the same results.
+    #[must_use]
+    pub fn with_isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
+        self
     }
 
     /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.workers.threads()
+        self.threads
+    }
+
+    /// The instruction set that kernels are to use.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Runs `work` on rayon's threads.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
+    /// Calls `work` with each index below `count`, in parallel, and returns when all calls have. A
+    /// call from inside `work` runs on its own thread.
+    pub fn each(&self, count: usize, work: impl Fn(usize) + Sync) {
+        self.workers.each(self.threads, count, &work);
+    }
+
+    /// Calls `work` with each item, in parallel, and returns when all calls have.
+    pub fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+        let slots: Vec<std::sync::Mutex<Option<T>>> =
+            items.into_iter().map(|item| std::sync::Mutex::new(Some(item))).collect();
+        self.each(slots.len(), |i| {
+            // Each index is claimed once, so the lock is free and the item is there.
+            let item = slots[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            item.into_iter().for_each(&work);
+        });
+    }
+
+    /// Calls `work` with the index and the rows of each of several stretches of `data`, in parallel;
+    /// a stretch has at least `least` rows of `width` numbers, so that handing it out pays.
+    pub fn for_rows<T: Send>(
+        &self,
+        data: &mut [T],
+        width: usize,
+        least: usize,
+        work: impl Fn(usize, &mut [T]) + Sync + Send,
+    ) {
+        if width == 0 || data.is_empty() {
+            return;
+        }
+        let rows = data.len().div_ceil(width);
+        // A few stretches per thread let a fast core take more of them.
+        let stretch = rows.div_ceil(4 * self.threads).max(least).max(1);
+        let items = data.chunks_mut(stretch * width).enumerate().map(|(i, rows)| (i * stretch, rows)).collect();
+        self.for_each(items, |(first, rows)| work(first, rows));
     }
 }
 
@@ -63,13 +93,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_workers_at_all_is_an_error() {
-        assert!(matches!(Workers::new(0), Err(Error::Workers { threads: 0, .. })));
+    fn every_item_and_every_row_is_worked_on_once() {
+        let workers = Workers::new(3).unwrap();
+        let run = Run::new(&workers);
+        let mut data = vec![0usize; 7 * 5];
+        run.for_each(data.chunks_mut(4).collect(), |part| part.iter_mut().for_each(|x| *x += 1));
+        run.for_rows(&mut data, 5, 1, |first, rows| {
+            for (i, row) in rows.chunks_mut(5).enumerate() {
+                row.iter_mut().for_each(|x| *x += first + i);
+            }
+        });
+        for (i, x) in data.iter().enumerate() {
+            assert_eq!(*x, 1 + i / 5);
+        }
     }
 
     #[test]
-    fn work_runs_inside_the_pool_it_was_given() {
-        let workers = Workers::new(3).unwrap();
-        assert_eq!(Run::new(&workers).install(rayon::current_num_threads), 3);
+    fn a_run_has_at_least_one_thread_and_no_more_than_there_are() {
+        let workers = Workers::new(2).unwrap();
+        assert_eq!(Run::new(&workers).with_threads(0).threads(), 1);
+        assert_eq!(Run::new(&workers).with_threads(9).threads(), 2);
     }
 }

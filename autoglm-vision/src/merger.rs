@@ -12,7 +12,6 @@ use autoglm_core::rows::{from_rows, with_rows};
 use autoglm_core::{Before, Member, Projection, Run, Source};
 use candle_core::Tensor;
 use candle_core::cpu::erf::erf_f64;
-use rayon::prelude::*;
 
 use crate::{Result, VisionConfig};
 
@@ -58,8 +57,8 @@ impl Merger {
     fn norm_gelu(&self, run: &Run<'_>, y: &Tensor) -> Result<Tensor> {
         let (n, c) = y.dims2()?;
         let mut out = with_rows(y, <[f32]>::to_vec)?;
-        run.install(|| {
-            out.par_chunks_mut(c).for_each(|row| {
+        run.for_rows(&mut out, c, 1, |_, rows| {
+            rows.chunks_exact_mut(c).for_each(|row| {
                 let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / c as f64;
                 let variance = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / c as f64;
                 let scale = (variance + LAYER_NORM_EPS).sqrt().recip();

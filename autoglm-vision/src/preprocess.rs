@@ -6,7 +6,6 @@
 use autoglm_core::rows::from_rows;
 use autoglm_core::{Grid, MediaDigest, Run};
 use candle_core::Tensor;
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::refuse;
@@ -227,7 +226,9 @@ impl Patches {
         };
         let width = self.width();
         let mut rows = vec![0f32; places.len() * width];
-        run.install(|| rows.par_chunks_mut(width).zip(places).for_each(|(row, place)| self.cut(*place, row)));
+        run.for_rows(&mut rows, width, 1, |first, rows| {
+            rows.chunks_exact_mut(width).zip(&places[first..]).for_each(|(row, place)| self.cut(*place, row));
+        });
         Ok(from_rows(rows, &[places.len(), width])?)
     }
 

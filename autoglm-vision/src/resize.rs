@@ -10,7 +10,6 @@ use std::borrow::Cow;
 
 use autoglm_core::Run;
 use pulp::Arch;
-use rayon::prelude::*;
 
 use crate::{Error, Result, Rgb};
 
@@ -180,10 +179,11 @@ impl Taps {
 fn resize_columns(run: &Run<'_>, pixels: &[u8], old: usize, taps: &Taps) -> Vec<u8> {
     let new = taps.first.len();
     let mut out = vec![0; pixels.len() / old * new];
-    run.install(|| {
-        out.par_chunks_mut(new * COLOURS)
-            .zip(pixels.par_chunks(old * COLOURS))
-            .for_each(|(out, row)| Arch::new().dispatch(|| columns_of_row(row, taps, out)));
+    run.for_rows(&mut out, new * COLOURS, 1, |first, out| {
+        let rows = pixels.chunks_exact(old * COLOURS).skip(first);
+        for (out, row) in out.chunks_exact_mut(new * COLOURS).zip(rows) {
+            Arch::new().dispatch(|| columns_of_row(row, taps, out));
+        }
     });
     out
 }
@@ -212,14 +212,13 @@ fn each_column(row: &[u8], taps: &Taps, out: &mut [u8], weigh: impl Fn(&[[u8; CO
 fn resize_rows(run: &Run<'_>, pixels: &[u8], width: usize, taps: &Taps) -> Vec<u8> {
     let row = width * COLOURS;
     let mut out = vec![0; taps.first.len() * row];
-    run.install(|| {
-        out.par_chunks_mut(row).zip(taps.first.par_iter().zip(taps.weights.par_chunks(taps.len))).for_each_init(
-            || vec![0i32; row],
-            |sums, (out, (first, weights))| {
-                let rows = &pixels[first * row..][..taps.len * row];
-                Arch::new().dispatch(|| one_row(rows, weights, taps, sums, out));
-            },
-        );
+    run.for_rows(&mut out, row, 1, |first, out| {
+        let mut sums = vec![0i32; row];
+        let taps_of_rows = taps.first.iter().zip(taps.weights.chunks_exact(taps.len)).skip(first);
+        for (out, (first, weights)) in out.chunks_exact_mut(row).zip(taps_of_rows) {
+            let rows = &pixels[first * row..][..taps.len * row];
+            Arch::new().dispatch(|| one_row(rows, weights, taps, &mut sums, out));
+        }
     });
     out
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use autoglm_core::rows::{from_rows, with_rows};
 use autoglm_core::{Before, Embeds, Modality, Positions, Projection, RmsNorm, Rope, Run, Source};
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use crate::block::{Block, Chunk};
 use crate::merger::Merger;
@@ -141,8 +140,8 @@ impl VisionTower {
 fn add_positions(run: &Run<'_>, rows: &Tensor, stretched: &Stretched, places: &[(u32, u32)]) -> Result<Tensor> {
     let (m, c) = rows.dims2()?;
     let mut out = with_rows(rows, <[f32]>::to_vec)?;
-    run.install(|| {
-        out.par_chunks_mut(c).zip(places).for_each(|(row, place)| stretched.add(*place, row));
+    run.for_rows(&mut out, c, 1, |first, rows| {
+        rows.chunks_exact_mut(c).zip(&places[first..]).for_each(|(row, place)| stretched.add(*place, row));
     });
     Ok(from_rows(out, &[m, c])?)
 }

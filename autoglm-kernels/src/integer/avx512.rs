@@ -28,7 +28,7 @@ use crate::layout::{Bits, Layout, padded_inputs};
 const TILE: usize = 6;
 
 /// How far ahead of the multiplication codes are fetched, in bytes.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 4096;
 
 /// As [`super::gemm`].
 pub(super) fn gemm(_: Avx512Vnni, weights: &Weights<'_>, rows: Rows<'_>, first_panel: usize, out: &mut Block<'_>) {
