@@ -12,8 +12,10 @@
 //!   floating-point sums have one order, written down beside each kernel. Exceptions say so.
 
 pub mod block;
+pub mod dense;
 mod error;
 pub mod isa;
+mod lanes;
 
 pub use block::Block;
 pub use error::{Error, Result};
