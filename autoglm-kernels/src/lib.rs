@@ -18,11 +18,13 @@
 
 pub mod activation;
 pub mod block;
+pub mod dense;
 mod error;
 pub mod exp;
 pub mod hadamard;
 pub mod integer;
 pub mod isa;
+mod lanes;
 pub mod layout;
 mod multiversion;
 
