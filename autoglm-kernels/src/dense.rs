@@ -14,6 +14,7 @@
 //! input rows of the block, so that a weight is fetched from memory once per block. One input row runs
 //! through the same loops with several weight rows in flight, which is what reaches memory bandwidth.
 
+pub mod pairs;
 mod tile;
 
 use crate::isa::Isa;
@@ -91,16 +92,22 @@ impl<'a> Rows<'a> {
 /// # Errors
 /// [`Error::Length`] when `x`, `bias` or `out` do not have these shapes.
 pub fn gemm(isa: Isa, x: &[f32], weights: Rows<'_>, bias: Option<&[f32]>, out: Block<'_>) -> Result<()> {
+    check(x.len(), weights, bias, &out)?;
+    tile::multiply(isa, tile::Job { x, weights, bias }, out);
+    Ok(())
+}
+
+/// Holds the operands' lengths against each other.
+fn check(x: usize, weights: Rows<'_>, bias: Option<&[f32]>, out: &Block<'_>) -> Result<()> {
     let length = |what, expected: Option<usize>, got| match expected {
         Some(expected) if expected == got => Ok(()),
         other => Err(Error::Length { what, expected: other.unwrap_or(usize::MAX), got }),
     };
-    length("input of a product", out.rows().checked_mul(weights.columns), x.len())?;
+    length("input of a product", out.rows().checked_mul(weights.columns), x)?;
     length("columns of a product", Some(weights.rows), out.columns())?;
     if let Some(bias) = bias {
         length("bias of a product", Some(weights.rows), bias.len())?;
     }
-    tile::multiply(isa, tile::Job { x, weights, bias }, out);
     Ok(())
 }
 

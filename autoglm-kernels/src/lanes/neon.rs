@@ -69,9 +69,11 @@ impl Lanes for Quads {
     #[inline(always)]
     fn load_bf16(_proof: Neon, from: &[u8; 32]) -> Self {
         let (quads, _) = from.as_chunks::<8>();
-        Self([0, 1, 2, 3].map(|q| {
-            neon!(vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(quads[q].as_ptr())))))
-        }))
+        Self(
+            [0, 1, 2, 3].map(|q| {
+                neon!(vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(quads[q].as_ptr())))))
+            }),
+        )
     }
 
     #[inline(always)]
