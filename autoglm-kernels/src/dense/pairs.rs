@@ -24,9 +24,6 @@ use crate::{Block, Error, Result};
 /// Numbers that one step multiplies.
 const STEP: usize = 32;
 
-/// Bytes of input rows that are worked on together.
-const BLOCK_BYTES: usize = 512 << 10;
-
 /// Rounds `x` to nearest even.
 ///
 /// # Panics
@@ -135,10 +132,14 @@ fn product<V: Lanes>(proof: V::Proof, job: Job<'_>, mut out: Block<'_>) {
 /// `vdpbf16ps`.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use std::arch::x86_64::*;
-    use std::ops::Range;
+    //! A tile of M rows by N columns has its sums in registers for a stretch of k, and between
+    //! stretches in a scratch that stays in the first-level cache, as the stretches of the N weights do.
+    //! So the second-level cache gives only the M rows, four lines per 24 products. Setting sums aside
+    //! changes none of their bits.
 
-    use super::{BLOCK_BYTES, Job, STEP};
+    use std::arch::x86_64::*;
+
+    use super::{Job, STEP};
     use crate::Block;
     use crate::isa::Avx512Bf16;
     use crate::lanes::Lanes;
@@ -148,6 +149,15 @@ mod avx512 {
     const M: usize = 4;
     const N: usize = 6;
 
+    /// Rows whose sums are set aside together: 12 KiB of them.
+    const ROWS: usize = 32;
+
+    /// Numbers in a stretch of k: six weights take 12 KiB.
+    const STRETCH: usize = 1024;
+
+    /// Sixteen sums of each row and column.
+    type Sums = [[[f32; 16]; N]; ROWS];
+
     pub(super) fn product(proof: Avx512Bf16, job: Job<'_>, mut out: Block<'_>) {
         // SAFETY: the proof says that the processor has the instructions.
         unsafe { blocks(proof, job, &mut out) }
@@ -155,76 +165,105 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
     fn blocks(proof: Avx512Bf16, job: Job<'_>, out: &mut Block<'_>) {
-        let (m, n, k) = (out.rows(), out.columns(), job.weights.columns);
-        let per_block = (BLOCK_BYTES / (2 * k.max(1)) / M).max(1) * M;
-        for first in (0..m).step_by(per_block) {
-            let rows = first..m.min(first + per_block);
-            let mut column = 0;
-            while column + N <= n {
-                columns::<N>(proof, job, rows.clone(), column, out);
-                column += N;
-            }
-            while column < n {
-                columns::<1>(proof, job, rows.clone(), column, out);
-                column += 1;
+        let (m, n) = (out.rows(), out.columns());
+        for first in (0..m).step_by(ROWS) {
+            let rows = first..m.min(first + ROWS);
+            for column in (0..n).step_by(N) {
+                match n - column {
+                    1 => columns::<1>(proof, job, rows.clone(), column, out),
+                    2 => columns::<2>(proof, job, rows.clone(), column, out),
+                    3 => columns::<3>(proof, job, rows.clone(), column, out),
+                    4 => columns::<4>(proof, job, rows.clone(), column, out),
+                    5 => columns::<5>(proof, job, rows.clone(), column, out),
+                    _ => columns::<N>(proof, job, rows.clone(), column, out),
+                }
             }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
-    fn columns<const N: usize>(
+    fn columns<const C: usize>(
         proof: Avx512Bf16,
         job: Job<'_>,
-        rows: Range<usize>,
-        column: usize,
-        out: &mut Block<'_>,
-    ) {
-        let mut row = rows.start;
-        while row + M <= rows.end {
-            tile::<M, N>(proof, job, row, column, out);
-            row += M;
-        }
-        while row < rows.end {
-            tile::<1, N>(proof, job, row, column, out);
-            row += 1;
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
-    fn tile<const M: usize, const N: usize>(
-        proof: Avx512Bf16,
-        job: Job<'_>,
-        row: usize,
+        rows: std::ops::Range<usize>,
         column: usize,
         out: &mut Block<'_>,
     ) {
         let k = job.weights.columns;
-        let x = job.x[row * k..(row + M) * k].as_ptr().cast::<i16>();
-        let w = job.weights.bytes[column * k * 2..(column + N) * k * 2].as_ptr().cast::<i16>();
-        let mut sums = [[_mm512_setzero_ps(); N]; M];
-        for at in (0..k).step_by(STEP) {
-            let mask = if k - at < STEP { u32::MAX >> (STEP - (k - at)) } else { u32::MAX };
-            // SAFETY: rows of x and w have k numbers, and the mask lets through those below k.
+        let mut sums: Sums = [[[0.0; 16]; N]; ROWS];
+        for from in (0..k).step_by(STRETCH) {
+            let stretch = from..k.min(from + STRETCH);
+            let mut row = 0;
+            while row < rows.len() {
+                let tile = &mut sums[row..];
+                match rows.len() - row {
+                    1 => row += add::<1, C>(job, rows.start + row, column, stretch.clone(), tile),
+                    2 => row += add::<2, C>(job, rows.start + row, column, stretch.clone(), tile),
+                    3 => row += add::<3, C>(job, rows.start + row, column, stretch.clone(), tile),
+                    _ => row += add::<M, C>(job, rows.start + row, column, stretch.clone(), tile),
+                }
+            }
+        }
+        for (row, sums) in rows.zip(&sums) {
+            let out = &mut out.row(row)[column..column + C];
+            for (j, (out, lanes)) in out.iter_mut().zip(sums).enumerate() {
+                *out = job.finish(Zmm::load(proof.vnni(), lanes).sum(), column + j);
+            }
+        }
+    }
+
+    /// Adds the products of a stretch of k. → R.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+    #[inline]
+    fn add<const R: usize, const C: usize>(
+        job: Job<'_>,
+        row: usize,
+        column: usize,
+        stretch: std::ops::Range<usize>,
+        tile: &mut [[[f32; 16]; N]],
+    ) -> usize {
+        let k = job.weights.columns;
+        let x = job.x[row * k..(row + R) * k].as_ptr().cast::<i16>();
+        let w = job.weights.bytes[column * k * 2..(column + C) * k * 2].as_ptr().cast::<i16>();
+        // SAFETY: an array of sixteen numbers is what is read.
+        let mut sums: [[__m512; C]; R] =
+            std::array::from_fn(|i| std::array::from_fn(|j| unsafe { _mm512_loadu_ps(tile[i][j].as_ptr()) }));
+        let whole = stretch.len() / STEP * STEP;
+        for at in (stretch.start..stretch.start + whole).step_by(STEP) {
+            // SAFETY: rows of x and w have k numbers, of which these 32 are among.
             let load = |from: *const i16, row: usize| -> __m512bh {
-                unsafe { std::mem::transmute(_mm512_maskz_loadu_epi16(mask, from.add(row * k + at))) }
+                unsafe { std::mem::transmute(_mm512_loadu_epi16(from.add(row * k + at))) }
             };
-            let stored: [__m512bh; N] = std::array::from_fn(|j| load(w, j));
+            let stored: [__m512bh; C] = std::array::from_fn(|j| load(w, j));
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = load(x, i);
-                for j in 0..N {
+                for j in 0..C {
                     sums[j] = _mm512_dpbf16_ps(sums[j], x, stored[j]);
                 }
             }
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            let out = &mut out.row(row + i)[column..column + N];
-            for (j, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                let mut lanes = [0f32; 16];
-                // SAFETY: an array of sixteen numbers is what is written.
-                unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), sum) };
-                *out = job.finish(Zmm::load(proof.vnni(), &lanes).sum(), column + j);
+        if whole < stretch.len() {
+            let at = stretch.start + whole;
+            let mask = u32::MAX >> (STEP - (stretch.len() - whole));
+            // SAFETY: as above; the mask lets through the numbers below k.
+            let load = |from: *const i16, row: usize| -> __m512bh {
+                unsafe { std::mem::transmute(_mm512_maskz_loadu_epi16(mask, from.add(row * k + at))) }
+            };
+            let stored: [__m512bh; C] = std::array::from_fn(|j| load(w, j));
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = load(x, i);
+                for j in 0..C {
+                    sums[j] = _mm512_dpbf16_ps(sums[j], x, stored[j]);
+                }
             }
         }
+        for (tile, sums) in tile.iter_mut().zip(sums) {
+            for (lanes, sum) in tile.iter_mut().zip(sums) {
+                // SAFETY: an array of sixteen numbers is what is written.
+                unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), sum) };
+            }
+        }
+        R
     }
 }
 
@@ -263,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_bits_and_they_are_the_product() {
-        for (m, n, k) in [(1, 1, 1), (3, 7, 31), (4, 6, 64), (5, 13, 200), (9, 8, 33)] {
+        for (m, n, k) in [(1, 1, 1), (3, 7, 31), (4, 6, 64), (5, 13, 200), (9, 8, 33), (37, 9, 2100)] {
             let x = rounded(&sample(m * k, 3));
             let w: Vec<u8> = rounded(&sample(n * k, 5)).iter().flat_map(|w| w.to_le_bytes()).collect();
             // An odd address.
@@ -278,8 +317,8 @@ mod tests {
                 for j in 0..n {
                     let w = |c: usize| bf16::from_le_bytes([w[(j * k + c) * 2], w[(j * k + c) * 2 + 1]]);
                     let exact: f64 = (0..k).map(|c| x[i * k + c].to_f64() * w(c).to_f64()).sum();
-                    // At most 200 products below 1, each rounded in f32.
-                    assert!((f64::from(want[i * n + j]) - exact - f64::from(bias[j])).abs() < 2e-5);
+                    // At most 2100 products below 1, each rounded in f32.
+                    assert!((f64::from(want[i * n + j]) - exact - f64::from(bias[j])).abs() < 2e-4);
                 }
             }
         }
