@@ -1,5 +1,7 @@
 //! The threads a forward pass may use, handed down instead of found.
 
+use rayon::prelude::*;
+
 use crate::{Error, Result};
 
 /// A pool of worker threads. The facade's model handle owns one; nothing below it starts threads.
@@ -51,6 +53,16 @@ impl<'a> Run<'a> {
         self.workers.pool.install(work)
     }
 
+    /// Does `work` to each item, whichever worker is free next taking the next one, and returns when
+    /// all are done. One item, or one worker, costs no handing over.
+    pub fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+        if items.len() <= 1 || self.threads() == 1 {
+            items.into_iter().for_each(work);
+        } else {
+            self.install(|| items.into_par_iter().with_max_len(1).for_each(work));
+        }
+    }
+
     /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -71,5 +83,15 @@ mod tests {
     fn work_runs_inside_the_pool_it_was_given() {
         let workers = Workers::new(3).unwrap();
         assert_eq!(Run::new(&workers).install(rayon::current_num_threads), 3);
+    }
+
+    #[test]
+    fn each_item_is_worked_on_once() {
+        for threads in [1, 3] {
+            let workers = Workers::new(threads).unwrap();
+            let mut done = vec![0; 100];
+            Run::new(&workers).for_each(done.iter_mut().enumerate().collect(), |(i, done)| *done += i);
+            assert!(done.iter().enumerate().all(|(i, done)| i == *done));
+        }
     }
 }
