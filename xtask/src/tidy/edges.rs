@@ -22,6 +22,7 @@ const ROOMS: &[Room] = &[
     room("autoglm-kernels", Some(0), &[]),
     room("autoglm-core", Some(1), &[]),
     room("autoglm-fusion", Some(2), &["autoglm-core"]),
+    room("autoglm-quant", Some(2), &["autoglm-core", "autoglm-kernels"]),
     room("autoglm-text", Some(2), &["autoglm-core"]),
     room("autoglm-vision", Some(2), &["autoglm-core"]),
     room("autoglm", Some(FACADE_TIER), &["autoglm-core", "autoglm-fusion", "autoglm-text", "autoglm-vision"]),
