@@ -14,6 +14,8 @@ mod logits;
 mod model;
 #[cfg(feature = "hub")]
 mod pull;
+#[cfg(feature = "quant")]
+mod quantising;
 mod run;
 mod stats;
 

@@ -2,29 +2,44 @@
 
 use std::path::PathBuf;
 
-use autoglm::{FloatType, Model, OpenOptions};
+use autoglm::{Model, OpenOptions, Precision};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use crate::error::Error;
 
-/// How weights are stored.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Precision {
-    /// 32-bit floats.
-    F32,
-    /// The upper half of 32-bit floats.
-    Bf16,
-    /// 16-bit floats.
-    F16,
-}
+/// A precision as an option's value: the names and their help.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named(Precision);
 
-impl From<Precision> for FloatType {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::Bf16,
-            Precision::F16 => Self::F16,
-        }
+impl ValueEnum for Named {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: &[Named] = &{
+            let mut all = [Named(Precision::F32); Precision::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = Named(Precision::ALL[at]);
+                at += 1;
+            }
+            all
+        };
+        ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            Precision::F32 => "32-bit floats",
+            Precision::Bf16 => "The upper half of 32-bit floats",
+            Precision::F16 => "16-bit floats",
+            #[cfg(feature = "quant")]
+            Precision::Mixed => "16-bit floats and an 8-bit output layer",
+            #[cfg(feature = "quant")]
+            Precision::Int8 => "8-bit integers",
+            #[cfg(feature = "quant")]
+            Precision::Int4 => "4-bit integers; 8 bits for the output layer and for pictures",
+            _ => return None,
+        };
+        Some(PossibleValue::new(self.0.name()).help(help))
     }
 }
 
@@ -32,7 +47,7 @@ impl From<Precision> for FloatType {
 pub(crate) struct Options {
     /// How weights are stored [default: as the checkpoint has them]. Sums are 32-bit in any case
     #[arg(long)]
-    precision: Option<Precision>,
+    precision: Option<Named>,
     /// Limit of a picture's size after resizing, 2 · height · width [default: the checkpoint's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
@@ -48,10 +63,12 @@ impl Options {
     /// Opens the checkpoint in `dir`, or the tiny one that is built in, and says what was odd.
     pub(crate) fn open(&self, dir: Option<&PathBuf>) -> Result<Model, Error> {
         let options = OpenOptions::default()
-            .precision(self.precision.map(FloatType::from))
+            .precision(self.precision.map(|named| named.0))
             .max_pixels(self.max_pixels)
             .threads(self.threads.map(usize::from))
             .allow_extra(self.allow_extra);
+        #[cfg(feature = "quant")]
+        let options = options.progress(crate::quantising::bar());
         let model = match dir {
             Some(dir) => Model::open_with(dir, &options)?,
             None => Model::open_embedded(autoglm_tiny::FILES, &options)?,

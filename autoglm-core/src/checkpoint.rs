@@ -5,6 +5,7 @@
 //! the file before the first tensor is handed out. Opening costs as much as the headers do; weights
 //! stay in the mapped file until a tensor is read.
 
+mod buffer;
 mod bytes;
 mod files;
 mod header;
@@ -12,6 +13,7 @@ mod index;
 mod json;
 mod map;
 mod printable;
+mod stored;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -21,12 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+pub use buffer::Buffer;
 pub use bytes::TensorBytes;
 pub use files::{CONFIG_LIMIT, FileError, Files};
 pub use header::HeaderError;
 pub use index::IndexError;
 pub use json::JsonError;
 pub use safetensors::Dtype;
+pub use stored::StoredMatrix;
 pub use verify::{Mismatch, Misshaped, TensorSpec, Verified};
 
 use crate::{Error, FloatType, Result};

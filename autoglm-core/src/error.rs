@@ -153,6 +153,14 @@ pub enum Error {
         /// The allocator's reason.
         source: std::collections::TryReserveError,
     },
+    /// A tensor does not go into the number format of its source.
+    #[error("`{name}` does not go into the wanted number format")]
+    Format {
+        /// The tensor, or the module it belongs to.
+        name: String,
+        /// The source's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The worker threads did not start.
     #[error("cannot start {threads} worker threads")]
     Workers {

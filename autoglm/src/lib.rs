@@ -5,7 +5,7 @@
 //! [`Model`] is a cheap handle on an opened checkpoint, [`Session`] one conversation with it,
 //! [`Part`] what a user says, [`Reply`] an iterator over the pieces of an answer, and [`Answer`] the
 //! phone action in it. This crate is wiring: the work is done in `autoglm-core`, `autoglm-text`,
-//! `autoglm-vision` and `autoglm-fusion`, which are published and documented but promise no stable
+//! `autoglm-vision`, `autoglm-fusion` and `autoglm-quant`, which are published and documented but promise no stable
 //! interface; this one does.
 
 mod action;
@@ -15,17 +15,21 @@ pub mod hub;
 mod media;
 mod model;
 mod options;
+mod precision;
 mod prompt;
 mod reply;
 mod session;
 
 pub use action::{Action, ActionError, Answer, Point};
-pub use autoglm_core::{FloatType, TokenId};
+pub use autoglm_core::TokenId;
 pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
 pub use media::Part;
 pub use model::Model;
 pub use options::{Generate, OpenOptions, Thinking};
+pub use precision::Precision;
+#[cfg(feature = "quant")]
+pub use precision::Progress;
 pub use prompt::Prompt;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;

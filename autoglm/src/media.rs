@@ -1,6 +1,6 @@
 //! What a user says, and the encoders that turn media into rows.
 
-use autoglm_core::{Checkpoint, DenseSource, Embeds, Files, Run, TensorSpec};
+use autoglm_core::{Checkpoint, Embeds, Files, Run, Source, TensorSpec};
 use serde_json::Value;
 
 use crate::{Error, OpenOptions, Result};
@@ -92,7 +92,7 @@ impl EyesConfig {
     }
 
     #[cfg(feature = "vision")]
-    pub(crate) fn load(self, source: &DenseSource) -> Result<Eyes> {
+    pub(crate) fn load(self, source: &dyn Source) -> Result<Eyes> {
         let seeing = self.seeing.map(|(preprocess, vision)| {
             let tower = autoglm_vision::VisionTower::load(source, &vision, VISION_PREFIX)?;
             Ok::<_, Error>(Seeing { preprocess, tower })
@@ -101,7 +101,7 @@ impl EyesConfig {
     }
 
     #[cfg(not(feature = "vision"))]
-    pub(crate) fn load(self, _: &DenseSource) -> Result<Eyes> {
+    pub(crate) fn load(self, _: &dyn Source) -> Result<Eyes> {
         Ok(Eyes {})
     }
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{Checkpoint, DenseSource, Embeds, Files, Run, TokenId, Workers};
+use autoglm_core::{Checkpoint, Embeds, Files, Run, TokenId, Workers};
 use autoglm_text::{ChatTemplate, Decoder, TextConfig, Tokenizer};
 use serde_json::Value;
 
 use crate::media::{Eyes, EyesConfig};
+use crate::precision::Weights;
 use crate::{Error, OpenOptions, Prompt, Result, Session};
 
 /// An opened checkpoint, ready to run. Cloning copies a handle; the weights, which stay in the mapped
@@ -22,6 +23,7 @@ pub struct Model {
 struct Inner {
     workers: Workers,
     weights_bytes: u64,
+    isa: &'static str,
     decoder: Decoder,
     eyes: Eyes,
     chat: Option<Chat>,
@@ -85,14 +87,18 @@ impl Model {
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
         let verified = checkpoint.verify(&expected, eyes.unread_prefixes(), options.allow_extra)?;
-        let source = DenseSource::new(checkpoint, options.precision);
         let generation: Option<Value> = files.json("generation_config.json")?;
         let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let decoder = Decoder::load(&source, text)?;
-        let eyes = eyes.load(&source)?;
+        let workers = Workers::new(threads)?;
+        let weights = Weights::new(checkpoint, options, Run::new(&workers), &expected);
+        let decoder = Decoder::load(weights.source(), text)?;
+        let eyes = eyes.load(weights.source())?;
+        let (weights_bytes, isa) = (weights.bytes(), weights.isa());
+        drop(weights);
         let inner = Inner {
-            workers: Workers::new(threads)?,
-            weights_bytes: source.weights_bytes(),
+            workers,
+            weights_bytes,
+            isa,
             decoder,
             eyes,
             chat: Chat::read(files)?,
@@ -158,10 +164,10 @@ impl Model {
         self.inner.warning.as_deref()
     }
 
-    /// The instruction set that the loops run on.
+    /// The instruction set that products with the weights run on.
     #[must_use]
     pub fn isa(&self) -> &'static str {
-        autoglm_core::float::isa()
+        self.inner.isa
     }
 
     /// Worker threads.

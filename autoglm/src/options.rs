@@ -1,7 +1,10 @@
 //! How to open a model, and how to generate.
 
-use autoglm_core::FloatType;
 use autoglm_text::Sampling;
+
+use crate::Precision;
+#[cfg(feature = "quant")]
+use crate::Progress;
 
 /// How to open a checkpoint.
 #[derive(Debug, Clone, Default)]
@@ -9,7 +12,7 @@ use autoglm_text::Sampling;
 pub struct OpenOptions {
     /// How weights are stored; the checkpoint's own type when none is given. Activations and sums are
     /// f32 in any case.
-    pub precision: Option<FloatType>,
+    pub precision: Option<Precision>,
     /// Worker threads; the machine's parallelism when none is given.
     pub threads: Option<usize>,
     /// Limit of a picture's size after resizing, in the unit of `size.longest_edge`: 2 · height ·
@@ -17,12 +20,15 @@ pub struct OpenOptions {
     pub max_pixels: Option<u64>,
     /// Accept a checkpoint with tensors that nothing reads; they are reported as warnings.
     pub allow_extra: bool,
+    /// Hears how far quantising is, which takes a while for a large checkpoint.
+    #[cfg(feature = "quant")]
+    pub progress: Option<Progress>,
 }
 
 impl OpenOptions {
     /// Sets [`OpenOptions::precision`].
     #[must_use]
-    pub fn precision(mut self, precision: impl Into<Option<FloatType>>) -> Self {
+    pub fn precision(mut self, precision: impl Into<Option<Precision>>) -> Self {
         self.precision = precision.into();
         self
     }
@@ -45,6 +51,14 @@ impl OpenOptions {
     #[must_use]
     pub fn allow_extra(mut self, allow_extra: bool) -> Self {
         self.allow_extra = allow_extra;
+        self
+    }
+
+    /// Sets [`OpenOptions::progress`].
+    #[cfg(feature = "quant")]
+    #[must_use]
+    pub fn progress(mut self, progress: impl Into<Option<Progress>>) -> Self {
+        self.progress = progress.into();
         self
     }
 }

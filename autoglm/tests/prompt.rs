@@ -75,7 +75,7 @@ fn pictures_without_placeholders_are_refused_before_one_is_read() {
 #[test]
 fn a_converted_checkpoint_counts_its_converted_bytes() {
     let stored = model();
-    let wide = OpenOptions::default().precision(autoglm::FloatType::F32);
+    let wide = OpenOptions::default().precision(autoglm::Precision::F32);
     let wide = Model::open_embedded(autoglm_tiny::FILES, &wide).unwrap();
     let ratio = wide.weights_bytes() as f64 / stored.weights_bytes() as f64;
     // Norms and biases stay f16; they are one percent.

@@ -1,9 +1,9 @@
-//! The one place that maps a file into memory.
+//! The one place that maps memory: files, and large buffers.
 
 use std::fs::File;
 use std::io;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 /// Maps a regular file read-only and shared, so that its pages count as cache and not as memory in
 /// use.
@@ -20,4 +20,13 @@ pub(crate) fn map(file: &File) -> io::Result<Mmap> {
     // reader copies what it checks before it checks it. A truncated file faults, as said above; it
     // does not give access to other memory.
     unsafe { Mmap::map(file) }
+}
+
+/// Maps `bytes` zeros, on huge pages where the system has them.
+pub(crate) fn anonymous(bytes: usize) -> io::Result<MmapMut> {
+    let map = MmapMut::map_anon(bytes)?;
+    // A system without huge pages says so here and works all the same.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(map)
 }

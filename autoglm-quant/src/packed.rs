@@ -1,0 +1,255 @@
+//! A packed matrix: codes in the order of the kernels, steps, and a bias.
+
+use std::sync::{Mutex, PoisonError};
+
+use autoglm_core::checkpoint::{Buffer, StoredMatrix};
+use autoglm_core::{Run, TensorBytes};
+use autoglm_kernels::integer::{Groups, Weights};
+use autoglm_kernels::layout::{Bits, Layout, pack_output, padded_inputs};
+use autoglm_kernels::{Isa, hadamard};
+use half::f16;
+
+use crate::codes::quantise;
+use crate::{Error, Packing, Result};
+
+/// Outputs that one worker quantises before it takes the next: a panel of the widest layout.
+const OUTPUTS: usize = 64;
+
+/// Weights (n, k) in integers, in the order that one instruction set reads.
+#[derive(Debug)]
+pub struct Packed {
+    packing: Packing,
+    layout: Layout,
+    n: usize,
+    k: usize,
+    block: usize,
+    codes: TensorBytes,
+    channel: Vec<f32>,
+    factors: Vec<f16>,
+    bias: Option<Vec<f32>>,
+}
+
+/// Stored matrices that are packed one below the other, each with its tensor's name. They have one
+/// width.
+#[derive(Debug)]
+pub struct Parts {
+    parts: Vec<(String, StoredMatrix)>,
+    n: usize,
+    k: usize,
+}
+
+impl Parts {
+    /// Matrices of k columns.
+    ///
+    /// # Errors
+    /// [`Error::NoMembers`] when there is none.
+    pub fn new(parts: Vec<(String, StoredMatrix)>, k: usize) -> Result<Self> {
+        if parts.is_empty() {
+            return Err(Error::NoMembers);
+        }
+        let n = parts.iter().map(|(_, matrix)| matrix.rows()).sum();
+        Ok(Self { parts, n, k })
+    }
+
+    /// The part that output `n` is in, and its row there.
+    fn place(&self, mut n: usize) -> (&str, &StoredMatrix, usize) {
+        for (name, matrix) in &self.parts {
+            if n < matrix.rows() {
+                return (name, matrix, n);
+            }
+            n -= matrix.rows();
+        }
+        unreachable!("an output beyond the last part")
+    }
+
+    /// The name that errors about the whole carry.
+    fn name(&self) -> String {
+        self.parts[0].0.clone()
+    }
+}
+
+/// Some outputs of a matrix that is being packed.
+struct Strip<'a> {
+    first: usize,
+    codes: &'a mut [u8],
+    channel: &'a mut [f32],
+    factors: &'a mut [f16],
+}
+
+impl Packed {
+    /// Quantises `parts`, a strip of outputs per worker at a time, for the kernels of `isa`; `done`
+    /// hears how many weights were packed. Besides the result it needs memory for one row per worker.
+    ///
+    /// # Errors
+    /// - [`Error::NotFinite`] and [`Error::TooLarge`] name the first bad weight.
+    /// - [`Error::Memory`] and [`Error::Kernel`] when the matrix has no room or an impossible size.
+    pub fn quantise(
+        run: &Run<'_>,
+        isa: Isa,
+        packing: Packing,
+        rotated: bool,
+        parts: &Parts,
+        done: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self> {
+        let (n, k, layout) = (parts.n, parts.k, Layout::of(isa));
+        let kernel = |source| Error::Kernel { tensor: parts.name(), source };
+        let bytes = layout.bytes(packing.bits(), n, k).map_err(kernel)?;
+        let count = packing.group().map_or(0, |size| Groups::count(size, k));
+        let memory = |bytes| move |source| Error::Memory { tensor: parts.name(), bytes, source };
+        let mut codes = Buffer::zeroed(bytes).map_err(memory(bytes))?;
+        let mut channel = zeros(n, 0f32).map_err(memory(n * 4))?;
+        let factor_count = layout.padded_outputs(n) * count;
+        let mut factors = zeros(factor_count, f16::ZERO).map_err(memory(factor_count * 2))?;
+        let block = if rotated { hadamard::block(k) } else { 1 };
+
+        let strip_bytes = OUTPUTS * (bytes / layout.padded_outputs(n).max(1));
+        let mut factor_strips = factors.chunks_mut((OUTPUTS * count).max(1));
+        let strips = codes.chunks_mut(strip_bytes.max(1)).zip(channel.chunks_mut(OUTPUTS)).enumerate();
+        let strips = strips.map(|(i, (codes, channel))| Strip {
+            first: i * OUTPUTS,
+            codes,
+            channel,
+            factors: factor_strips.next().unwrap_or_default(),
+        });
+        let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+        run.for_each(strips.collect(), |strip| {
+            let (first, weights) = (strip.first, strip.channel.len() * k);
+            match pack(isa, layout, packing, block, parts, strip) {
+                Ok(()) => done(weights as u64),
+                Err(error) => {
+                    // The first bad weight is named, whichever worker was faster.
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    if failed.as_ref().is_none_or(|(earlier, _)| first < *earlier) {
+                        *failed = Some((first, error));
+                    }
+                }
+            }
+        });
+        if let Some((_, error)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let codes = codes.freeze().map_err(memory(bytes))?;
+        Self::new(packing, layout, (n, k), block, codes, channel, factors).map_err(kernel)
+    }
+
+    /// Joins what was packed before, in the order of `layout`: codes of weights that were rotated in
+    /// blocks of `block`, one scale per output, and the factors of groups where `packing` has some.
+    ///
+    /// # Errors
+    /// Those of [`Weights::new`], for lengths that do not fit.
+    pub fn new(
+        packing: Packing,
+        layout: Layout,
+        (n, k): (usize, usize),
+        block: usize,
+        codes: TensorBytes,
+        channel: Vec<f32>,
+        factors: Vec<f16>,
+    ) -> autoglm_kernels::Result<Self> {
+        let packed = Self { packing, layout, n, k, block, codes, channel, factors, bias: None };
+        packed.weights()?;
+        Ok(packed)
+    }
+
+    /// The same matrix with a bias (n).
+    ///
+    /// # Errors
+    /// [`autoglm_kernels::Error::Length`] when there is not one per output.
+    pub fn with_bias(mut self, bias: Option<Vec<f32>>) -> autoglm_kernels::Result<Self> {
+        self.bias = bias;
+        self.weights()?;
+        Ok(self)
+    }
+
+    /// The weights as the kernels take them.
+    ///
+    /// # Errors
+    /// None that [`Packed::new`] would not have found.
+    pub fn weights(&self) -> autoglm_kernels::Result<Weights<'_>> {
+        let groups = self.packing.group().map(|size| Groups { size, factors: &self.factors });
+        let kind = (self.packing.bits(), self.layout);
+        Weights::new(kind, (self.n, self.k), &self.codes, &self.channel, groups)?.with_bias(self.bias.as_deref())
+    }
+
+    /// The width of the rotated blocks; one where nothing is rotated.
+    #[must_use]
+    pub fn block(&self) -> usize {
+        self.block
+    }
+
+    /// How the weights are packed.
+    #[must_use]
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Outputs.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Inputs.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Bytes of codes and steps; a bias is no larger than it was in the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.codes.len() + 4 * self.channel.len() + 2 * self.factors.len()) as u64
+    }
+}
+
+/// Quantises the outputs of one strip.
+fn pack(isa: Isa, layout: Layout, packing: Packing, block: usize, parts: &Parts, strip: Strip<'_>) -> Result<()> {
+    let k = parts.k;
+    let count = packing.group().map_or(0, |size| Groups::count(size, k));
+    let (mut weights, mut codes, mut factors) = (Vec::with_capacity(k), vec![0i8; k], vec![f16::ZERO; count]);
+    for (i, channel) in strip.channel.iter_mut().enumerate() {
+        let (tensor, matrix, row) = parts.place(strip.first + i);
+        matrix.widen(row, &mut weights);
+        if block > 1 {
+            hadamard::rotate(isa, block, &mut weights);
+        }
+        *channel = quantise(packing, &weights, &mut codes, &mut factors);
+        if !channel.is_finite() {
+            return Err(bad_row(tensor, matrix, row));
+        }
+        pack_output(layout, packing.bits(), &codes, i, strip.codes);
+        for (group, factor) in factors.iter().enumerate() {
+            strip.factors[Groups::place(layout, count, i, group)] = *factor;
+        }
+    }
+    // What fills the last panel is zeros, whose code is not the byte 0 in every layout.
+    codes.fill(0);
+    let output_bytes = match packing.bits() {
+        Bits::Eight => padded_inputs(k),
+        Bits::Four => padded_inputs(k) / 2,
+    };
+    let outputs = strip.codes.len() / output_bytes;
+    for i in strip.channel.len()..outputs {
+        pack_output(layout, packing.bits(), &codes, i, strip.codes);
+    }
+    Ok(())
+}
+
+/// Why a row that gave no finite step did not.
+fn bad_row(tensor: &str, matrix: &StoredMatrix, row: usize) -> Error {
+    let mut weights = Vec::new();
+    matrix.widen(row, &mut weights);
+    match weights.iter().position(|w| !w.is_finite()) {
+        Some(column) => Error::NotFinite { tensor: tensor.to_owned(), row, column, value: weights[column] },
+        None => Error::TooLarge { tensor: tensor.to_owned(), row },
+    }
+}
+
+/// `count` times `zero`, or the reason why there is no room.
+fn zeros<T: Clone>(count: usize, zero: T) -> std::io::Result<Vec<T>> {
+    let mut values = Vec::new();
+    let out_of_memory = |source| std::io::Error::new(std::io::ErrorKind::OutOfMemory, source);
+    values.try_reserve_exact(count).map_err(out_of_memory)?;
+    values.resize(count, zero);
+    Ok(values)
+}
