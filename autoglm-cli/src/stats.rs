@@ -23,7 +23,7 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
 }
 
 /// The largest resident size of this process so far, where the system keeps it (`VmHWM` on Linux).
-fn peak_rss_bytes() -> Option<u64> {
+pub(crate) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -266,6 +266,11 @@ impl Projection for Dense {
     fn width_out(&self) -> usize {
         self.maps.iter().map(|m| m.weight.rows).sum()
     }
+
+    fn bytes(&self) -> u64 {
+        let bias = |map: &Map| map.bias.as_ref().map_or(0, |bias| 4 * bias.len());
+        self.maps.iter().map(|map| (map.weight.bytes.len() + bias(map)) as u64).sum()
+    }
 }
 
 #[derive(Debug)]

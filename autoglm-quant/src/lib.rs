@@ -20,11 +20,13 @@ mod codes;
 mod error;
 mod integer;
 mod packed;
+mod random;
 mod scheme;
 mod source;
 
 pub use error::{Error, Result};
 pub use integer::{Integer, Prepare};
 pub use packed::{Packed, Parts};
+pub use random::RandomSource;
 pub use scheme::{Format, Group, Packing, Role, Scheme};
 pub use source::QuantSource;

@@ -82,6 +82,17 @@ impl Decoder {
         )?)
     }
 
+    /// Bytes of weights that a step of one row reads: every layer's and the head's.
+    #[must_use]
+    pub fn bytes_per_step(&self) -> u64 {
+        let of_layer = |layer: &DecoderLayer| {
+            let maps =
+                [&layer.self_attn.qkv_proj, &layer.self_attn.o_proj, &layer.mlp.gate_up_proj, &layer.mlp.down_proj];
+            maps.into_iter().map(|map| map.bytes()).sum::<u64>()
+        };
+        self.layers.iter().map(of_layer).sum::<u64>() + self.lm_head.bytes()
+    }
+
     /// Runs one step for one sequence. The answer is (rows, vocab) in f32: no row, the last one or
     /// all, as the input wants.
     ///

@@ -12,6 +12,8 @@ mod action;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "quant")]
+mod machine;
 mod media;
 mod model;
 mod options;
@@ -19,11 +21,16 @@ mod precision;
 mod prompt;
 mod reply;
 mod session;
+mod shape;
+#[cfg(feature = "quant")]
+mod trial;
 
 pub use action::{Action, ActionError, Answer, Point};
 pub use autoglm_core::TokenId;
 pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
+#[cfg(feature = "quant")]
+pub use machine::Machine;
 pub use media::Part;
 pub use model::Model;
 pub use options::{Generate, OpenOptions, Thinking};
@@ -33,3 +40,6 @@ pub use precision::Progress;
 pub use prompt::Prompt;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
+pub use shape::{Shape, VisionShape};
+#[cfg(feature = "quant")]
+pub use trial::Trial;

@@ -103,6 +103,9 @@ pub(crate) enum Weights<'a> {
     Dense(DenseSource, PhantomData<Run<'a>>),
     #[cfg(feature = "quant")]
     Packed { source: Box<autoglm_quant::QuantSource<'a>>, isa: autoglm_kernels::Isa },
+    /// Random ones, for measuring.
+    #[cfg(feature = "quant")]
+    Random { source: Box<autoglm_quant::RandomSource<'a>>, isa: autoglm_kernels::Isa },
 }
 
 impl<'a> Weights<'a> {
@@ -130,11 +133,26 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Random weights of a model of the tensors `expected`.
+    #[cfg(feature = "quant")]
+    pub(crate) fn random(options: &OpenOptions, run: Run<'a>, expected: &[TensorSpec]) -> crate::Result<Self> {
+        let (scheme, kind) = match options.precision.map(Precision::plan) {
+            None => (None, FloatType::Bf16),
+            Some(Plan::Floats(kind)) => (None, kind),
+            Some(Plan::Integers(scheme)) => (Some(scheme), FloatType::Bf16),
+        };
+        let isa = autoglm_kernels::Isa::best();
+        let source = autoglm_quant::RandomSource::new(expected, scheme, kind, isa, run)?;
+        Ok(Self::Random { source: Box::new(source), isa })
+    }
+
     pub(crate) fn source(&self) -> &dyn Source {
         match self {
             Self::Dense(source, _) => source,
             #[cfg(feature = "quant")]
             Self::Packed { source, .. } => &**source,
+            #[cfg(feature = "quant")]
+            Self::Random { source, .. } => &**source,
         }
     }
 
@@ -144,6 +162,8 @@ impl<'a> Weights<'a> {
             Self::Dense(source, _) => source.weights_bytes(),
             #[cfg(feature = "quant")]
             Self::Packed { source, .. } => source.weights_bytes(),
+            #[cfg(feature = "quant")]
+            Self::Random { source, .. } => source.weights_bytes(),
         }
     }
 
@@ -151,7 +171,7 @@ impl<'a> Weights<'a> {
     pub(crate) fn isa(&self) -> &'static str {
         match self {
             #[cfg(feature = "quant")]
-            Self::Packed { isa, .. } => isa.name(),
+            Self::Packed { isa, .. } | Self::Random { isa, .. } => isa.name(),
             Self::Dense(..) => autoglm_core::float::isa(),
         }
     }

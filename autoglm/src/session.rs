@@ -73,8 +73,8 @@ impl Session {
         self.model.chat()?;
         let content = match part {
             Part::Text(text) => Content::Text(text),
-            Part::Image(bytes) => {
-                let (embeds, took) = self.model.see(&bytes)?;
+            picture @ (Part::Image(_) | Part::Pixels { .. }) => {
+                let (embeds, took) = self.model.see(&picture)?;
                 self.vision += took;
                 self.media.push(embeds);
                 Content::Image
