@@ -15,8 +15,15 @@ use crate::layout::{self, Bits, K_ALIGN, Layout, padded_inputs};
 use crate::{Block, Error, Isa, Result};
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+mod panel;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
 /// Packed weights (n, k).
 #[derive(Debug, Clone, Copy)]
@@ -205,6 +212,12 @@ pub fn gemm(isa: Isa, weights: &Weights<'_>, rows: Rows<'_>, first_panel: usize,
     assert_eq!(rows.codes.len(), rows.len() * padded_inputs(weights.k), "rows were made for these weights");
     assert_eq!(rows.sums.len(), rows.len() * Groups::count(weights.sum_width(), weights.k), "sums likewise");
     match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(proof) => avx2::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(proof) => avx_vnni::vex::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni256(proof) => avx_vnni::evex::gemm(proof, weights, rows, first_panel, &mut out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(proof) => avx512::gemm(proof, weights, rows, first_panel, &mut out),
         #[cfg(target_arch = "x86_64")]
