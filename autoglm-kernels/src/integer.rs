@@ -20,7 +20,16 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod panel;
+#[cfg(target_arch = "aarch64")]
+mod quad;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
@@ -222,6 +231,12 @@ pub fn gemm(isa: Isa, weights: &Weights<'_>, rows: Rows<'_>, first_panel: usize,
         Isa::Avx512Vnni(proof) => avx512::gemm(proof, weights, rows, first_panel, &mut out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16(proof) => avx512::gemm(proof.vnni(), weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(proof) => neon::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod(proof) => dotprod::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm(proof) => i8mm::gemm(proof, weights, rows, first_panel, &mut out),
         _ => scalar::gemm(weights, rows, first_panel, &mut out),
     }
 }

@@ -97,6 +97,10 @@ pub(super) struct Part<'a> {
     pub(super) scales: &'a [f32],
     /// The first of them.
     pub(super) row: usize,
+    #[cfg_attr(
+        target_arch = "aarch64",
+        allow(dead_code, reason = "the codes of x86 alone have an offset to take back")
+    )]
     sums: &'a [i32],
 }
 
@@ -107,6 +111,10 @@ impl Part<'_> {
     }
 
     /// The sum of the activations of row `row` of the tile in a group.
+    #[cfg_attr(
+        target_arch = "aarch64",
+        allow(dead_code, reason = "the codes of x86 alone have an offset to take back")
+    )]
     pub(super) fn sum(&self, row: usize, group: usize) -> i32 {
         self.sums[row * (self.sums.len() / self.scales.len()) + group]
     }
