@@ -96,12 +96,13 @@ unsafe fn eight<const M: usize, const W: usize>(
     sums: &mut Sums<M>,
 ) {
     // Activations 0 2 and 1 3 of each step, as pairs of 16 bits.
-    let mut pairs = [[[0i32; 2]; M]; SWEEP / 4];
-    let pairs = &mut pairs[..inputs.len() / 4];
+    let (mut evens, mut odds) = ([[0i32; M]; SWEEP / 4], [[0i32; M]; SWEEP / 4]);
+    let steps = inputs.len() / 4;
+    let (evens, odds) = (&mut evens[..steps], &mut odds[..steps]);
     for (m, a) in a.chunks_exact(k).enumerate() {
-        for (pairs, a) in pairs.iter_mut().zip(a[inputs.clone()].chunks_exact(4)) {
+        for ((even, odd), a) in evens.iter_mut().zip(odds.iter_mut()).zip(a[inputs.clone()].chunks_exact(4)) {
             let both = |low: i8, high: i8| i32::from(low) & 0xffff | i32::from(high) << 16;
-            pairs[m] = [both(a[0], a[2]), both(a[1], a[3])];
+            (even[m], odd[m]) = (both(a[0], a[2]), both(a[1], a[3]));
         }
     }
     let byte = _mm256_set1_epi16(0x00ff);
@@ -109,18 +110,19 @@ unsafe fn eight<const M: usize, const W: usize>(
         let mut acc: [[__m256i; W]; M] = std::array::from_fn(|m| std::array::from_fn(|j| sums[m][first + j]));
         // SAFETY: the caller's promise; a step has 256 bytes of codes, of which these are W registers.
         let mut at = unsafe { codes.as_ptr().add(inputs.start * 64 + first * 32) };
-        for pairs in pairs.iter() {
+        for (a_even, a_odd) in evens.iter().zip(odds.iter()) {
             // SAFETY: as above; prefetching an address reads nothing.
             let w: [__m256i; W] = std::array::from_fn(|j| unsafe { _mm256_loadu_si256(at.add(32 * j).cast()) });
             for j in (0..W).step_by(2) {
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + 32 * j).cast());
             }
-            let a: [[__m256i; 2]; M] = pairs.map(|pairs| pairs.map(|pair| _mm256_set1_epi32(pair)));
+            let a_even = a_even.map(|pair| _mm256_set1_epi32(pair));
+            let a_odd = a_odd.map(|pair| _mm256_set1_epi32(pair));
             for j in 0..W {
                 let (even, odd) = (_mm256_and_si256(w[j], byte), _mm256_srli_epi16::<8>(w[j]));
                 for m in 0..M {
-                    acc[m][j] = _mm256_add_epi32(acc[m][j], _mm256_madd_epi16(even, a[m][0]));
-                    acc[m][j] = _mm256_add_epi32(acc[m][j], _mm256_madd_epi16(odd, a[m][1]));
+                    acc[m][j] = _mm256_add_epi32(acc[m][j], _mm256_madd_epi16(even, a_even[m]));
+                    acc[m][j] = _mm256_add_epi32(acc[m][j], _mm256_madd_epi16(odd, a_odd[m]));
                 }
             }
             at = at.wrapping_add(256);

@@ -23,8 +23,10 @@ use crate::Block;
 use crate::isa::Avx512Vnni;
 use crate::layout::{Bits, Layout};
 
-/// Rows of a tile.
-const TILE: usize = 6;
+/// Rows of a tile on codes of so many bits: to unpack 4-bit codes takes the registers of one row.
+const fn tile_rows(bits: usize) -> usize {
+    if bits == 8 { 6 } else { 5 }
+}
 
 /// How far ahead of the multiplication codes are fetched, in bytes.
 const AHEAD: usize = 2048;
@@ -50,14 +52,14 @@ fn all<const BITS: usize, const GROUPED: bool>(
     out: &mut Block<'_>,
 ) {
     for panel in panels(weights, first_panel, out.columns()) {
-        for part in parts(rows, TILE) {
+        for part in parts(rows, tile_rows(BITS)) {
             match part.len() {
                 1 => tile::<1, BITS, GROUPED>(&panel, &part, out),
                 2 => tile::<2, BITS, GROUPED>(&panel, &part, out),
                 3 => tile::<3, BITS, GROUPED>(&panel, &part, out),
                 4 => tile::<4, BITS, GROUPED>(&panel, &part, out),
                 5 => tile::<5, BITS, GROUPED>(&panel, &part, out),
-                _ => tile::<TILE, BITS, GROUPED>(&panel, &part, out),
+                _ => tile::<6, BITS, GROUPED>(&panel, &part, out),
             }
         }
     }

@@ -25,8 +25,10 @@ use super::{Rows, Weights};
 use crate::Block;
 use crate::layout::{Bits, Layout};
 
-/// Rows of a tile.
-const TILE: usize = 6;
+/// Rows of a tile on codes of so many bits: to unpack 4-bit codes takes the registers of one row.
+const fn tile_rows(bits: usize) -> usize {
+    if bits == 8 { 6 } else { 5 }
+}
 
 /// Stamps the body for one encoding, whose tile of several rows is `$wide` registers wide.
 macro_rules! body {
@@ -61,14 +63,15 @@ macro_rules! body {
                 out: &mut Block<'_>,
             ) {
                 for panel in panels(weights, first_panel, out.columns()) {
-                    for part in parts(rows, TILE) {
+                    for part in parts(rows, tile_rows(BITS)) {
                         match part.len() {
-                            1 => tile::<1, 8, BITS>(&panel, &part, out),
+                            1 if BITS == 8 => tile::<1, 8, BITS>(&panel, &part, out),
+                            1 => tile::<1, 4, BITS>(&panel, &part, out),
                             2 => tile::<2, $wide, BITS>(&panel, &part, out),
                             3 => tile::<3, $wide, BITS>(&panel, &part, out),
                             4 => tile::<4, $wide, BITS>(&panel, &part, out),
                             5 => tile::<5, $wide, BITS>(&panel, &part, out),
-                            _ => tile::<TILE, $wide, BITS>(&panel, &part, out),
+                            _ => tile::<6, $wide, BITS>(&panel, &part, out),
                         }
                     }
                 }
