@@ -22,6 +22,7 @@ mod avx512;
 mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod dotprod;
+mod fastest;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
 #[cfg(target_arch = "aarch64")]
@@ -33,6 +34,8 @@ mod quad;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
+
+pub use fastest::fastest;
 
 /// Packed weights (n, k).
 #[derive(Debug, Clone, Copy)]
