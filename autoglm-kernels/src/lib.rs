@@ -21,6 +21,7 @@ mod error;
 pub mod integer;
 pub mod isa;
 pub mod layout;
+pub mod peak;
 
 pub use block::Block;
 pub use error::{Error, Result};
