@@ -27,6 +27,7 @@ pub mod isa;
 mod lanes;
 pub mod layout;
 mod multiversion;
+pub mod peak;
 
 pub use block::Block;
 pub use error::{Error, Result};
