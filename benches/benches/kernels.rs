@@ -96,7 +96,8 @@ fn rows(criterion: &mut Criterion) {
     for (name, before) in befores {
         for block in [1, hadamard::BLOCK] {
             let recipe = Recipe::new(before, K, block, K).expect("a recipe");
-            let (mut scratch, mut codes, mut sums) = (vec![0f32; K], vec![0i8; recipe.codes()], vec![0i32; recipe.sums()]);
+            let (mut scratch, mut codes, mut sums) =
+                (vec![0f32; K], vec![0i8; recipe.codes()], vec![0i32; recipe.sums()]);
             let x = &x[..recipe.width_in()];
             group.throughput(Throughput::Elements(K as u64));
             group.bench_function(BenchmarkId::new(name, block), |b| {
