@@ -27,13 +27,7 @@ impl<'a> Block<'a> {
     #[must_use]
     pub fn new(data: &'a mut [f32], columns: usize) -> Self {
         assert!(columns > 0 && data.len().is_multiple_of(columns), "the data are whole rows");
-        Self {
-            data: data.as_mut_ptr(),
-            rows: data.len() / columns,
-            columns,
-            stride: columns,
-            borrowed: PhantomData,
-        }
+        Self { data: data.as_mut_ptr(), rows: data.len() / columns, columns, stride: columns, borrowed: PhantomData }
     }
 
     /// Number of rows.

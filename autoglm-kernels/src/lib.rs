@@ -11,9 +11,11 @@
 //! - **Every instruction set gives the bits of the scalar twin**, because integer sums are exact and
 //!   floating-point sums have one order, written down beside each kernel. Exceptions say so.
 
+pub mod attention;
 pub mod block;
 pub mod dense;
 mod error;
+pub mod exp;
 pub mod isa;
 mod lanes;
 

@@ -14,8 +14,8 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// The operands of a product, whose shapes fit.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
-    pub(super) x: &'a [f32],         // (m, k)
-    pub(super) weights: Rows<'a>,    // (n, k)
+    pub(super) x: &'a [f32],            // (m, k)
+    pub(super) weights: Rows<'a>,       // (n, k)
     pub(super) bias: Option<&'a [f32]>, // (n)
 }
 

@@ -69,9 +69,11 @@ impl Lanes for Quads {
     #[inline(always)]
     fn load_bf16(_proof: Neon, from: &[u8; 32]) -> Self {
         let (quads, _) = from.as_chunks::<8>();
-        Self([0, 1, 2, 3].map(|q| {
-            neon!(vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(quads[q].as_ptr())))))
-        }))
+        Self(
+            [0, 1, 2, 3].map(|q| {
+                neon!(vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(quads[q].as_ptr())))))
+            }),
+        )
     }
 
     #[inline(always)]
@@ -171,6 +173,19 @@ impl Lanes for Quads {
     #[inline(always)]
     fn splat_word(_proof: Neon, word: u32) -> QuadWords {
         QuadWords([neon!(vdupq_n_u32(word)); 4])
+    }
+
+    #[inline(always)]
+    fn store_bits(self, to: &mut [u32; 16]) {
+        Self::store_words(QuadWords(each!(vreinterpretq_u32_f32(self.0))), to);
+    }
+
+    #[inline(always)]
+    fn store_words(words: QuadWords, to: &mut [u32; 16]) {
+        let (quads, _) = to.as_chunks_mut::<4>();
+        for (quad, register) in quads.iter_mut().zip(words.0) {
+            neon!(vst1q_u32(quad.as_mut_ptr(), register));
+        }
     }
 
     #[inline(always)]
