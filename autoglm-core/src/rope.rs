@@ -8,7 +8,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::rows::{from_rows, with_rows};
+use crate::rows::{from_rows, with_strided_rows};
 use crate::{Error, Positions, Result, Run};
 
 /// The widest rotation that is built. Heads have some hundred dimensions; a config that claims billions
@@ -110,7 +110,8 @@ impl Rope {
         Angles { cos, sin, rows: positions.len() }
     }
 
-    /// Turns the heads of `x`, (n, h, d) → (n, h, d). Dimensions beyond the rotary width stay.
+    /// Turns the heads of `x`, (n, h, d) → (n, h, d). Dimensions beyond the rotary width stay. Some heads of
+    /// a larger tensor are read in place.
     ///
     /// # Errors
     /// [`Error::Shape`] when `angles` were made for another number of rows, or heads are too narrow.
@@ -124,14 +125,17 @@ impl Rope {
                 got: vec![n, h, d],
             });
         }
-        let mut out = with_rows(x, <[f32]>::to_vec)?;
-        if half > 0 && h * d > 0 {
-            run.install(|| {
-                out.par_chunks_mut(h * d)
-                    .zip(angles.cos.par_chunks(half))
-                    .zip(angles.sin.par_chunks(half))
-                    .for_each(|((row, cos), sin)| row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin)));
-            });
+        let mut out = vec![0f32; n * h * d];
+        if h * d > 0 {
+            with_strided_rows(x, |x, stride| {
+                run.install(|| {
+                    out.par_chunks_mut(h * d).enumerate().for_each(|(i, row)| {
+                        row.copy_from_slice(&x[i * stride..][..h * d]);
+                        let (cos, sin) = (&angles.cos[i * half..][..half], &angles.sin[i * half..][..half]);
+                        row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin));
+                    });
+                });
+            })?;
         }
         from_rows(out, &[n, h, d])
     }

@@ -1,6 +1,8 @@
 //! The threads a forward pass may use, handed down instead of found.
 
-use crate::{Error, Result};
+use autoglm_kernels::Isa;
+
+use crate::{Error, KvFormat, Result};
 
 /// A pool of worker threads. The facade's model handle owns one; nothing below it starts threads.
 #[derive(Debug)]
@@ -36,17 +38,42 @@ impl Workers {
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
     workers: &'a Workers,
+    isa: Isa,
+    attention: KvFormat,
 }
 
 impl<'a> Run<'a> {
-    /// A run on these workers.
+    /// A run on these workers, with the best instructions of this processor and exact attention.
     #[must_use]
     pub fn new(workers: &'a Workers) -> Self {
-        Self { workers }
+        Self { workers, isa: Isa::best(), attention: KvFormat::F32 }
     }
 
-    /// Runs `work` inside the pool: rayon's iterators in it, and candle's matrix product, use these
-    /// workers and no others.
+    /// The same run on another instruction set. Results keep their bits.
+    #[must_use]
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
+    }
+
+    /// The same run with encoders attending in another format. A cache has a format of its own.
+    #[must_use]
+    pub fn with_attention(self, attention: KvFormat) -> Self {
+        Self { attention, ..self }
+    }
+
+    /// The instruction set that kernels run on.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The format that encoders attend in.
+    #[must_use]
+    pub fn attention(&self) -> KvFormat {
+        self.attention
+    }
+
+    /// Runs `work` inside the pool: rayon's iterators in it use these workers and no others.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.workers.pool.install(work)
     }

@@ -20,7 +20,7 @@ const FACADE_TIER: u8 = 3;
 /// The table of ARCHITECTURE.md.
 const ROOMS: &[Room] = &[
     room("autoglm-kernels", Some(0), &[]),
-    room("autoglm-core", Some(1), &[]),
+    room("autoglm-core", Some(1), &["autoglm-kernels"]),
     room("autoglm-fusion", Some(2), &["autoglm-core"]),
     room("autoglm-text", Some(2), &["autoglm-core"]),
     room("autoglm-vision", Some(2), &["autoglm-core"]),
