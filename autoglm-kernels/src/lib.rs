@@ -17,6 +17,7 @@
 )]
 
 pub mod activation;
+pub mod attention;
 pub mod block;
 pub mod dense;
 mod error;
