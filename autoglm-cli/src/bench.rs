@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::model::Named;
-use crate::stats::peak_rss_bytes;
+use crate::stats::{forget_peak_rss, peak_rss_bytes};
 
 /// The first answer token after a short question to a warm model: what the authors of the system aim
 /// at.
@@ -77,16 +77,18 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     let shape = args.shape.clone();
     let shape = shape.layers(args.layers.map(usize::from)).vision_layers(args.vision_layers.map(usize::from));
-    let options = OpenOptions::default().precision(args.precision.0).threads(args.threads.map(usize::from));
-    let model = Model::synthetic(&shape, &options)?;
-    let before = Machine::measure(&model)?;
+    let threads = args.threads.map(usize::from);
+    // Before there are weights, so that the memory it takes is not counted beside them.
+    let before = Machine::measure(threads)?;
+    forget_peak_rss();
+    let model = Model::synthetic(&shape, &OpenOptions::default().precision(args.precision.0).threads(threads))?;
     let picture = args.image.map(|(width, height)| picture(width, height));
     let mut trial = model.trial(args.prompt as usize, picture.as_ref())?;
     let prefill = median((0..args.repeat).map(|_| trial.prefill()).collect::<Result<_, _>>()?);
     let decode = median(trial.decode(args.generate as usize)?);
     let first = median((0..QUESTIONS).map(|_| trial.ask(QUESTION)).collect::<Result<_, _>>()?);
     let peak_rss = peak_rss_bytes();
-    let machine = before.best(Machine::measure(&model)?);
+    let machine = before.best(Machine::measure(threads)?);
     let measured =
         Measured { args, shape: &shape, model: &model, trial: &trial, prefill, decode, first, machine, peak_rss };
     let text = if args.json { format!("{}\n", measured.json()) } else { measured.table() };

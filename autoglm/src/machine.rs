@@ -7,7 +7,8 @@ use autoglm_core::Run;
 use autoglm_core::checkpoint::Buffer;
 use autoglm_kernels::peak;
 
-use crate::{Model, Result};
+use crate::Result;
+use crate::model::start_workers;
 
 /// Measured limits of this machine, on the threads of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -29,13 +30,14 @@ const ROUNDS: u64 = 10_000_000;
 const TRIES: usize = 5;
 
 impl Machine {
-    /// Measures on as many threads as `model` has. Takes a second, and a gigabyte of memory that is
-    /// given back.
+    /// Measures on `threads` threads, or as many as the machine has. Takes a second, and a gigabyte of
+    /// memory that is given back.
     ///
     /// # Errors
-    /// [`crate::Error::Memory`] when there is no room.
-    pub fn measure(model: &Model) -> Result<Self> {
-        let run = model.run();
+    /// [`crate::Error::Memory`] when there is no room, [`crate::Error::Core`] when there are no threads.
+    pub fn measure(threads: Option<usize>) -> Result<Self> {
+        let workers = start_workers(threads)?;
+        let run = Run::new(&workers);
         Ok(Self { dot_peak_gops: dot_peak(&run), read_gbs: read(&run)? })
     }
 

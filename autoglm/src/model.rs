@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{Checkpoint, Embeds, Files, Run, TokenId, Workers};
+use autoglm_core::{Checkpoint, DenseCache, Embeds, Files, KvFormat, Run, TokenId, Workers};
 use autoglm_text::{ChatTemplate, Decoder, TextConfig, Tokenizer};
 use serde_json::Value;
 
 use crate::media::{Eyes, EyesConfig};
 use crate::precision::Weights;
-use crate::{Error, OpenOptions, Part, Prompt, Result, Session};
+use crate::{Error, OpenOptions, Part, Precision, Prompt, Result, Session};
 
 /// An opened checkpoint, ready to run. Cloning copies a handle; the weights, which stay in the mapped
 /// file, and the worker threads are shared.
@@ -22,6 +22,7 @@ pub struct Model {
 #[derive(Debug)]
 struct Inner {
     workers: Workers,
+    attention: KvFormat,
     weights_bytes: u64,
     isa: &'static str,
     decoder: Decoder,
@@ -88,7 +89,7 @@ impl Model {
         expected.extend(eyes.expected_tensors());
         let verified = checkpoint.verify(&expected, eyes.unread_prefixes(), options.allow_extra)?;
         let generation: Option<Value> = files.json("generation_config.json")?;
-        let workers = start_workers(options)?;
+        let workers = start_workers(options.threads)?;
         let weights = Weights::new(checkpoint, options, Run::new(&workers), &expected);
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
@@ -96,6 +97,7 @@ impl Model {
         drop(weights);
         let inner = Inner {
             workers,
+            attention: options.precision.map(Precision::attention).unwrap_or_default(),
             weights_bytes,
             isa,
             decoder,
@@ -121,7 +123,7 @@ impl Model {
         let eyes = EyesConfig::new(&config, None, options)?;
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
-        let workers = start_workers(options)?;
+        let workers = start_workers(options.threads)?;
         let weights = Weights::random(options, Run::new(&workers), &expected)?;
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
@@ -129,6 +131,7 @@ impl Model {
         drop(weights);
         let inner = Inner {
             workers,
+            attention: options.precision.map(Precision::attention).unwrap_or_default(),
             weights_bytes,
             isa,
             decoder,
@@ -234,7 +237,12 @@ impl Model {
     }
 
     pub(crate) fn run(&self) -> Run<'_> {
-        Run::new(&self.inner.workers)
+        Run::new(&self.inner.workers).with_attention(self.inner.attention)
+    }
+
+    /// An empty cache for a whole context.
+    pub(crate) fn empty_cache(&self) -> DenseCache {
+        self.decoder().dense_cache(self.context(), self.inner.attention)
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -254,8 +262,9 @@ impl Model {
     }
 }
 
-fn start_workers(options: &OpenOptions) -> Result<Workers> {
-    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+/// As many workers as asked for, or as the machine has cores.
+pub(crate) fn start_workers(threads: Option<usize>) -> Result<Workers> {
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     Ok(Workers::new(threads)?)
 }
 

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use autoglm_core::{Checkpoint, DenseSource, FloatType, Run, Source, TensorSpec};
+use autoglm_core::{Checkpoint, DenseSource, FloatType, KvFormat, Run, Source, TensorSpec};
 
 use crate::OpenOptions;
 
@@ -59,6 +59,16 @@ impl Precision {
         }
     }
 
+    /// The numbers that attention is computed in, and keys and values kept in: exact ones beside exact
+    /// weights, halves where weights are rounded far more than that.
+    pub(crate) fn attention(self) -> KvFormat {
+        match self {
+            Self::F32 | Self::Bf16 | Self::F16 => KvFormat::F32,
+            #[cfg(feature = "quant")]
+            Self::Mixed | Self::Int8 | Self::Int4 => KvFormat::Bf16,
+        }
+    }
+
     /// The precision of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -97,6 +107,13 @@ enum Plan {
     Integers(autoglm_quant::Scheme),
 }
 
+/// The body of integer products to run on: of the two widths that some processors have, the one that is
+/// faster here. Their results are the same.
+#[cfg(feature = "quant")]
+fn integer_isa() -> autoglm_kernels::Isa {
+    autoglm_kernels::integer::fastest(autoglm_kernels::Isa::best())
+}
+
 /// A checkpoint in the precision that was asked for.
 pub(crate) enum Weights<'a> {
     /// Floats. The run is for the lifetime: what makes integers borrows it.
@@ -122,7 +139,7 @@ impl<'a> Weights<'a> {
             Some(Plan::Floats(kind)) => Self::Dense(DenseSource::new(checkpoint, Some(kind)), PhantomData),
             #[cfg(feature = "quant")]
             Some(Plan::Integers(scheme)) => {
-                let isa = autoglm_kernels::Isa::best();
+                let isa = integer_isa();
                 let mut source = autoglm_quant::QuantSource::new(checkpoint, scheme, isa, run);
                 if let Some(progress) = &options.progress {
                     let total = scheme.weights(expected);
@@ -141,7 +158,7 @@ impl<'a> Weights<'a> {
             Some(Plan::Floats(kind)) => (None, kind),
             Some(Plan::Integers(scheme)) => (Some(scheme), FloatType::Bf16),
         };
-        let isa = autoglm_kernels::Isa::best();
+        let isa = integer_isa();
         let source = autoglm_quant::RandomSource::new(expected, scheme, kind, isa, run)?;
         Ok(Self::Random { source: Box::new(source), isa })
     }

@@ -1,7 +1,7 @@
 //! A prompt given as token ids, for comparing numbers with another implementation.
 
 use autoglm_core::rows::with_rows;
-use autoglm_core::{DenseCache, Embeds, KvCache, KvFormat, TokenId, Want};
+use autoglm_core::{DenseCache, Embeds, KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Sampler, Sampling};
 use candle_core::Tensor;
@@ -30,7 +30,7 @@ impl Prompt {
         let limit = model.context();
         let mut assembly = Assembly::new(limit);
         assembly.append(ids, media, model.image_token())?;
-        let cache = model.decoder().dense_cache(limit, KvFormat::F32);
+        let cache = model.empty_cache();
         Ok(Self { model, assembly, cache, last: None })
     }
 

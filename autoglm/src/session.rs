@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use autoglm_core::{DenseCache, Embeds, KvCache, KvFormat, TokenId, Want};
+use autoglm_core::{DenseCache, Embeds, KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Content, Message, Role};
 use candle_core::Tensor;
@@ -158,7 +158,7 @@ impl Session {
         let decoder = self.model.decoder();
         let cache = match cache {
             Some(cache) => cache,
-            empty => empty.insert(decoder.dense_cache(self.model.context(), KvFormat::F32)),
+            empty => empty.insert(self.model.empty_cache()),
         };
         // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;

@@ -38,7 +38,7 @@ impl Trial {
             }
             assembly.append(&model.image_token().into_iter().collect::<Vec<_>>(), &[embeds], model.image_token())?;
         }
-        let cache = model.decoder().dense_cache(model.context())?;
+        let cache = model.empty_cache();
         let mut trial = Self { model: model.clone(), assembly, cache, vision, picture_rows };
         trial.append(rows - picture_rows)?;
         Ok(trial)
