@@ -47,14 +47,18 @@ fn logits(model: &Model) -> Vec<f32> {
     all
 }
 
-/// ‖got − want‖ / ‖want − its mean‖ over all rows, the mean taken per row: a constant added to a
-/// row's logits changes nothing.
+/// ‖got − want‖ / ‖want‖ over all rows, each row without its mean: a constant that is added to all
+/// logits of a row changes no probability, and here the mean is most of what they are.
 fn relative_error(got: &[f32], want: &[f32], vocab: usize) -> f64 {
+    let mean = |row: &[f32]| row.iter().map(|v| f64::from(*v)).sum::<f64>() / vocab as f64;
     let (mut apart, mut all) = (0f64, 0f64);
     for (got, want) in got.chunks(vocab).zip(want.chunks(vocab)) {
-        let mean = want.iter().map(|v| f64::from(*v)).sum::<f64>() / vocab as f64;
-        apart += got.iter().zip(want).map(|(g, w)| f64::from(g - w).powi(2)).sum::<f64>();
-        all += want.iter().map(|w| (f64::from(*w) - mean).powi(2)).sum::<f64>();
+        let (got_mean, want_mean) = (mean(got), mean(want));
+        for (got, want) in got.iter().zip(want) {
+            let want = f64::from(*want) - want_mean;
+            apart += (f64::from(*got) - got_mean - want).powi(2);
+            all += want.powi(2);
+        }
     }
     (apart / all).sqrt()
 }
