@@ -8,7 +8,7 @@ fn sample(seed: u32) -> [f32; 16] {
     const ODD: [f32; 8] = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0, -1.5, 3e38];
     std::array::from_fn(|l| {
         let bits = (l as u32 + 16 * seed).wrapping_mul(2_654_435_761);
-        if bits % 5 == 0 {
+        if bits.is_multiple_of(5) {
             ODD[(bits >> 8) as usize % 8]
         } else {
             ((bits >> 8) as f32 - 8e6) * 2f32.powi(bits as i32 % 20)
