@@ -145,15 +145,19 @@ impl fmt::Debug for QuantSource<'_> {
 }
 
 impl Scheme {
+    /// Whether this tensor is a linear map that becomes integers. A table that rows are read from is
+    /// none.
+    pub(crate) fn packs(&self, spec: &TensorSpec) -> bool {
+        let module = spec.name.strip_suffix(".weight").unwrap_or_default();
+        let table = module.ends_with("position_embedding") || module.ends_with("embed_tokens");
+        spec.shape.len() >= 2 && !table && self.format(module) != Format::Dense
+    }
+
     /// How many weights of a model of these tensors are quantised: the length of a progress bar.
     #[must_use]
     pub fn weights(&self, tensors: &[TensorSpec]) -> u64 {
         let tied = tensors.iter().all(|spec| spec.name != "lm_head.weight");
-        let packed = |spec: &&TensorSpec| {
-            let module = spec.name.strip_suffix(".weight").unwrap_or_default();
-            let table = module.ends_with("position_embedding") || module.ends_with("embed_tokens") && !tied;
-            spec.shape.len() >= 2 && !table && self.format(module) != Format::Dense
-        };
+        let packed = |spec: &&TensorSpec| self.packs(spec) || tied && spec.name.ends_with("embed_tokens.weight");
         tensors.iter().filter(packed).map(|spec| spec.shape.iter().map(|d| *d as u64).product::<u64>()).sum()
     }
 }

@@ -12,6 +12,8 @@ mod action;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "quant")]
+mod inventory;
 mod media;
 mod model;
 mod options;
@@ -19,11 +21,14 @@ mod precision;
 mod prompt;
 mod reply;
 mod session;
+mod stored;
 
 pub use action::{Action, ActionError, Answer, Point};
 pub use autoglm_core::TokenId;
 pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
+#[cfg(feature = "quant")]
+pub use inventory::Inventory;
 pub use media::Part;
 pub use model::Model;
 pub use options::{Generate, OpenOptions, Thinking};
