@@ -87,6 +87,16 @@ pub enum Error {
         /// The maps that share an input in the model.
         asked: Vec<String>,
     },
+    /// A width that a format without padding cannot have.
+    #[error("`{tensor}` has {width} columns, which groups of {group} do not divide")]
+    Ragged {
+        /// The tensor.
+        tensor: String,
+        /// Its columns.
+        width: usize,
+        /// Columns that share a step.
+        group: usize,
+    },
     /// A map of nothing.
     #[error("a linear map has at least one member")]
     NoMembers,

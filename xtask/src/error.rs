@@ -41,6 +41,9 @@ pub(crate) enum Error {
     /// Boxed, because it is several times as large as the others.
     #[error(transparent)]
     Model(Box<autoglm::Error>),
+    /// A precision that another program's format has no words for.
+    #[error("`{format}` has no {precision}; it takes {known}")]
+    Precision { format: &'static str, precision: &'static str, known: &'static str },
     #[error(transparent)]
     Core(Box<autoglm_core::Error>),
     #[error(transparent)]

@@ -3,6 +3,7 @@
 //! Weights are read, quantised and written matrix by matrix, so memory holds one packed matrix and a
 //! row per thread; the directory takes its final name only when it is complete.
 
+mod compressed_tensors;
 mod packed;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -44,6 +45,9 @@ const COMPANION_BYTES: usize = 128 << 20;
 /// in their order, and is used where it lies in the mapped file. `autoglm run --model` opens it by
 /// itself.
 ///
+/// `compressed-tensors` is the convention of the Hugging Face package of that name, for other programs:
+/// weights that are not rotated, so they lose more where some inputs are much larger than others.
+///
 /// Use `cargo run --release -p xtask -- export …` for large checkpoints: it is many times as fast.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -72,6 +76,9 @@ pub(crate) struct Arguments {
 enum Format {
     /// This project: the kernels' own order, opened at once
     Packed,
+    /// vLLM and transformers, with the package of this name: `int8` as W8A8 with one step per output,
+    /// `int4` as W4A16 in groups of 64; output layer and pictures stay floats
+    CompressedTensors,
 }
 
 /// What the weights become.
@@ -126,6 +133,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let manifest = Manifest { precision, scheme, layout };
                 written = packed::write(&inventory, &manifest, &run, &directory.join("model.safetensors"))?;
                 manifest.written_into(inventory.config.clone())
+            }
+            Format::CompressedTensors => {
+                let kind = compressed_tensors::Kind::of(arguments.precision)?;
+                let (config, bytes) =
+                    compressed_tensors::write(&inventory, kind, &run, &directory.join("model.safetensors"))?;
+                written = bytes;
+                config
             }
         };
         write_file(&directory.join("config.json"), format!("{config:#}\n").as_bytes())?;

@@ -112,7 +112,7 @@ fn items<'a>(inventory: &'a Inventory, manifest: &Manifest) -> Result<Vec<Item<'
     Ok(items)
 }
 
-fn size(spec: &TensorSpec) -> u64 {
+pub(super) fn size(spec: &TensorSpec) -> u64 {
     spec.shape.iter().map(|d| *d as u64).product::<u64>() * spec.dtype.map_or(0, |dtype| dtype.bitsize()) as u64 / 8
 }
 

@@ -264,3 +264,49 @@ fn a_config_that_says_something_unknown_is_refused_by_its_field() {
     let error = victim.failure();
     assert!(error.contains("of another shape") && error.contains("unexpected"), "{error}");
 }
+
+#[test]
+fn compressed_tensors_have_the_names_and_shapes_of_the_convention_and_are_refused_here() {
+    let folder = tempfile::tempdir().unwrap();
+    for (precision, format) in [(Precision::Int8, "int-quantized"), (Precision::Int4, "pack-quantized")] {
+        let out = folder.path().join(format);
+        let (model, threads) = (tiny(), Some(2));
+        run(&Arguments {
+            model,
+            out: out.clone(),
+            format: Format::CompressedTensors,
+            precision,
+            layout: None,
+            threads,
+        })
+        .unwrap();
+        let checkpoint = Checkpoint::open(&Files::directory(&out).unwrap()).unwrap();
+        let of = |name: &str| {
+            let info = checkpoint.info(name).unwrap();
+            (info.dtype, info.shape.clone())
+        };
+        if precision == Precision::Int8 {
+            assert_eq!(of(&format!("{DOWN}.weight")), (Dtype::I8, vec![128, 384]));
+            assert_eq!(of(&format!("{DOWN}.weight_scale")), (Dtype::F16, vec![128, 1]));
+        } else {
+            assert_eq!(of(&format!("{DOWN}.weight_packed")), (Dtype::I32, vec![128, 48]));
+            assert_eq!(of(&format!("{DOWN}.weight_scale")), (Dtype::F16, vec![128, 6]));
+            assert_eq!(
+                checkpoint.bytes(&format!("{DOWN}.weight_shape")).unwrap()[..9],
+                [128, 0, 0, 0, 0, 0, 0, 0, 128]
+            );
+            assert!(!checkpoint.contains(&format!("{DOWN}.weight")));
+        }
+        for kept in ["lm_head.weight", "model.visual.merger.proj.weight"] {
+            assert_eq!(of(kept).0, Dtype::F16, "{kept}");
+        }
+        let config: Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+        assert_eq!(config["quantization_config"]["format"], format);
+        let error = one_line(&crate::error::Error::from(open(&out).unwrap_err()));
+        assert!(error.contains("`quantization_config.quant_method` is \"compressed-tensors\""), "{error}");
+    }
+    let (model, out) = (tiny(), folder.path().join("mixed"));
+    let (format, precision) = (Format::CompressedTensors, Precision::Mixed);
+    let failure = run(&Arguments { model, out, format, precision, layout: None, threads: None }).unwrap_err();
+    assert_eq!(one_line(&failure), "`compressed-tensors` has no mixed; it takes int8 and int4");
+}
