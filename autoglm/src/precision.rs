@@ -111,7 +111,14 @@ pub(crate) enum Weights<'a> {
 
 impl<'a> Weights<'a> {
     /// The weights of a model of the tensors `expected`, brought into form by `run`'s workers.
-    #[cfg_attr(not(feature = "quant"), allow(unused_variables, reason = "only integers are made by workers or stored"))]
+    #[cfg_attr(
+        not(feature = "quant"),
+        allow(
+            unused_variables,
+            clippy::needless_pass_by_value,
+            reason = "only integers are made by workers or stored"
+        )
+    )]
     pub(crate) fn new(
         checkpoint: Arc<Checkpoint>,
         stored: Stored,

@@ -8,7 +8,8 @@ Needs what goldens/requirements.txt lists, and `pip install compressed-tensors` 
 
 The package reads the weights, undoes their compression and runs the model in f32, quantising the
 inputs of maps where the file says so. Prints how far weights and logits are from those of the dense
-checkpoint, ‖difference‖ / ‖dense‖, and, where they are given, how far our own quantised logits are.
+checkpoint, ‖difference‖ / ‖dense‖; how far the logits move when only the weights are quantised, which
+is all there is to W4A16 and not to W8A8; and, where they are given, how far our own quantised logits are.
 Exits with 1 if a tensor is missing or left over, a quantised weight is further than --weights from the
 dense one, or the logits are further than --logits.
 """
@@ -57,10 +58,15 @@ def main() -> None:
     for name, module in quantised.named_modules():
         if name in schemes:
             errors[name] = relative(module.weight, weights[f"{name}.weight"])
+    with torch.no_grad():
+        for name in errors:
+            weights[f"{name}.weight"].copy_(quantised.get_submodule(name).weight)
+    only, _ = compare_logits.evaluate(dense, inputs)
     worst = max(errors, key=errors.get)
     print(f"quantised   {len(errors)} maps; {sorted({name.split('.layers.')[0] for name in errors})}")
     print(f"weights     {errors[worst]:.4f} at most ({worst})")
     print(f"logits      {relative(got, want):.4f} from the dense ones")
+    print(f"            {relative(only, want):.4f} with the same weights and no other quantisation, {relative(got, only):.1e} apart")
     chosen = (got.argmax(1) == want.argmax(1)).float().mean().item()
     print(f"best ids    {100 * chosen:.1f} % of the rows choose the same")
     if arguments.ours:

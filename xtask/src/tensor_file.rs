@@ -23,9 +23,11 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct TensorFile {
     file: Counted,
-    /// Bytes of each tensor, and of the padding behind it.
     sizes: std::vec::IntoIter<(u64, usize)>,
 }
+
+/// Bytes of each tensor, and of the padding behind it.
+type Sizes = Vec<(u64, usize)>;
 
 #[derive(Debug)]
 struct Counted {
@@ -86,7 +88,7 @@ impl TensorFile {
 
 /// The length (8 bytes) and the JSON that a safetensors file begins with, padded with blanks so that
 /// the first tensor starts where it should.
-fn header(tensors: impl Iterator<Item = TensorSpec>, place: Place) -> io::Result<(Vec<u8>, Vec<(u64, usize)>)> {
+fn header(tensors: impl Iterator<Item = TensorSpec>, place: Place) -> io::Result<(Vec<u8>, Sizes)> {
     let mut entries = Map::new();
     // transformers reads no file that does not say this.
     entries.insert("__metadata__".to_owned(), json!({ "format": "pt" }));

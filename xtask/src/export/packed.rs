@@ -18,7 +18,7 @@ use crate::tensor_file::{Place, TensorFile};
 /// Something that is written in one piece.
 enum Item<'a> {
     /// Maps side by side, packed.
-    Packed { members: &'a [Member], packing: Packing, placement: Placement },
+    Packed { members: &'a [Member], packing: Packing, placement: Box<Placement> },
     /// A tensor as it is stored, in `as_f16` made narrower.
     Plain { tensor: &'a TensorSpec, stored: Dtype, as_f16: bool },
 }
@@ -99,7 +99,7 @@ fn items<'a>(inventory: &'a Inventory, manifest: &Manifest) -> Result<Vec<Item<'
         // The rows of a tied embedding are looked up as well, so they stay.
         let covers = members.iter().filter(|member| !member.name.ends_with("embed_tokens"));
         covered.extend(covers.flat_map(|member| [format!("{}.weight", member.name), format!("{}.bias", member.name)]));
-        let placement = Placement::new(members, packing, manifest.layout)?;
+        let placement = Box::new(Placement::new(members, packing, manifest.layout)?);
         packed.push(Item::Packed { members, packing, placement });
     }
     let mut items = Vec::new();
