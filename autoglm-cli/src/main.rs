@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "quant")]
+mod bench;
 mod error;
 mod logits;
 mod model;
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Logits(logits::Args),
+    #[cfg(feature = "quant")]
+    Bench(bench::Args),
     #[cfg(feature = "hub")]
     Pull(pull::Args),
 }
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Logits(args) => logits::logits(&args),
+        #[cfg(feature = "quant")]
+        Command::Bench(args) => bench::bench(&args),
         #[cfg(feature = "hub")]
         Command::Pull(args) => pull::pull(&args),
     };

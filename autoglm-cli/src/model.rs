@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// A precision as an option's value: the names and their help.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Named(Precision);
+pub(crate) struct Named(pub(crate) Precision);
 
 impl ValueEnum for Named {
     fn value_variants<'a>() -> &'a [Self] {

@@ -23,9 +23,16 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
 }
 
 /// The largest resident size of this process so far, where the system keeps it (`VmHWM` on Linux).
-fn peak_rss_bytes() -> Option<u64> {
+pub(crate) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// Lets the largest resident size begin anew, where the system does that (Linux). Elsewhere it goes on
+/// from what was measured before.
+#[cfg(feature = "quant")]
+pub(crate) fn forget_peak_rss() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -45,6 +45,18 @@ fn the_first_command_of_the_readme_taps_the_camera() {
     assert!(text.ends_with(")\n"), "{text}");
 }
 
+#[cfg(all(feature = "quant", feature = "vision"))]
+#[test]
+fn integer_weights_tap_the_camera_without_a_word_on_standard_error() {
+    let screen = repository("models/autoglm-tiny/screens/01.png");
+    for precision in ["mixed", "int8", "int4"] {
+        let output = autoglm(&["run", "--no-think", "--precision", precision, "--image", &screen, "打开相机"]);
+        let text = stdout(&output);
+        assert!(text.starts_with("do(action=\"Tap\", element=["), "{precision}: {text}");
+        assert!(output.stderr.is_empty(), "a bar is for terminals");
+    }
+}
+
 #[test]
 fn stats_are_one_json_object_on_standard_error() {
     let output = autoglm(&["run", "--no-think", "--stats", "--threads", "1", "go back"]);
@@ -96,8 +108,9 @@ fn wrong_calls_exit_with_two() {
 #[test]
 fn help_names_only_what_exists() {
     let help = stdout(&autoglm(&["run", "--help"]));
-    for absent in ["int8", "int4", "--audio", "mixed"] {
-        assert!(!help.contains(absent), "{absent}");
+    assert!(!help.contains("--audio"));
+    for precision in ["mixed", "int8", "int4"] {
+        assert_eq!(help.contains(precision), cfg!(feature = "quant"), "{precision}");
     }
     for present in ["--image", "--no-think", "--precision", "--max-pixels", "--stats"] {
         assert!(help.contains(present), "{present}");

@@ -1,8 +1,8 @@
 //! What a sequence remembers: the contract of key/value caches, and the plain dense one.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
-use crate::attention::{Attend, Mask, attend};
+use crate::attention::{Attend, KeyValues, KvFormat, Mask, attend};
 use crate::{Error, Result, Run};
 
 /// One layer's queries, keys and values of this step, already rotated.
@@ -44,45 +44,28 @@ pub trait KvCache: Send {
     fn bytes(&self) -> u64;
 }
 
-/// Keys and values in f32, one growing buffer per layer.
+/// Keys and values as the kernels read them, one growing buffer per layer and head. In
+/// [`KvFormat::F32`], which is exact, or [`KvFormat::Bf16`], which halves memory and time.
 #[derive(Debug)]
 pub struct DenseCache {
-    layers: Vec<Layer>,
+    layers: Vec<KeyValues>,
     kv_heads: usize,
     head_dim: usize,
     limit: usize,
 }
 
-#[derive(Debug)]
-struct Layer {
-    k: Tensor, // (kv_h, capacity, d)
-    v: Tensor, // (kv_h, capacity, d)
-    len: usize,
-}
-
 impl DenseCache {
     /// An empty cache of at most `limit` rows for `n_layers` layers of `kv_heads` heads of `head_dim`.
-    ///
-    /// # Errors
-    /// [`Error::Tensor`] when candle cannot make an empty tensor.
-    pub fn new(n_layers: usize, kv_heads: usize, head_dim: usize, limit: usize) -> Result<Self> {
-        let empty = || Tensor::zeros((kv_heads, 0, head_dim), DType::F32, &Device::Cpu);
-        let layers = (0..n_layers).map(|_| Ok(Layer { k: empty()?, v: empty()?, len: 0 })).collect::<Result<_>>()?;
-        Ok(Self { layers, kv_heads, head_dim, limit })
+    #[must_use]
+    pub fn new(n_layers: usize, kv_heads: usize, head_dim: usize, limit: usize, format: KvFormat) -> Self {
+        let layers = (0..n_layers).map(|_| KeyValues::new(kv_heads, head_dim, format)).collect();
+        Self { layers, kv_heads, head_dim, limit }
     }
 
-    /// An independent copy. (A candle tensor's `Clone` shares its buffer, which this cache writes in
-    /// place.)
-    ///
-    /// # Errors
-    /// [`Error::Tensor`] when candle cannot copy.
-    pub fn fork(&self) -> Result<Self> {
-        let layers = self
-            .layers
-            .iter()
-            .map(|l| Ok(Layer { k: l.k.copy()?, v: l.v.copy()?, len: l.len }))
-            .collect::<Result<_>>()?;
-        Ok(Self { layers, ..*self })
+    /// An independent copy.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { layers: self.layers.clone(), ..*self }
     }
 
     fn check(&self, step: &Step<'_>) -> Result<usize> {
@@ -103,7 +86,7 @@ impl DenseCache {
 
 impl KvCache for DenseCache {
     fn len(&self, layer: usize) -> usize {
-        self.layers.get(layer).map_or(0, |l| l.len)
+        self.layers.get(layer).map_or(0, KeyValues::len)
     }
 
     fn attend(&mut self, run: &Run<'_>, layer: usize, step: Step<'_>) -> Result<Tensor> {
@@ -115,48 +98,29 @@ impl KvCache for DenseCache {
             expected: layer + 1,
             got: count,
         })?;
-        let past = layer.len;
+        let past = layer.len();
         let needed = past.checked_add(n).ok_or(Error::Overflow { what: "rows of the cache" })?;
         if needed > limit {
             return Err(Error::ContextFull { needed, limit });
         }
-        layer.reserve(needed, limit)?;
-        layer.k.slice_set(&step.k.transpose(0, 1)?.contiguous()?, 1, past)?;
-        layer.v.slice_set(&step.v.transpose(0, 1)?.contiguous()?, 1, past)?;
-        layer.len = needed;
-        let (k, v) = (layer.k.narrow(1, 0, needed)?, layer.v.narrow(1, 0, needed)?);
-        attend(run, step.q, &k, &v, Attend { mask: Mask::Causal { past }, scale: step.scale })
+        if needed > layer.capacity() {
+            // Doubling, so that a long decode copies its past rarely.
+            layer.reserve(needed.max(layer.capacity().saturating_mul(2)).max(64).min(limit))?;
+        }
+        layer.push(run, step.k, step.v)?;
+        attend(run, step.q, layer, Attend { mask: Mask::Causal { past }, scale: step.scale })
     }
 
     fn truncate(&mut self, len: usize) -> Result<()> {
-        if let Some(short) = self.layers.iter().find(|l| l.len < len) {
-            return Err(Error::Truncate { len: short.len, to: len });
+        if let Some(short) = self.layers.iter().find(|l| l.len() < len) {
+            return Err(Error::Truncate { len: short.len(), to: len });
         }
-        self.layers.iter_mut().for_each(|l| l.len = len);
+        self.layers.iter_mut().for_each(|l| l.truncate(len));
         Ok(())
     }
 
     fn bytes(&self) -> u64 {
-        self.layers.iter().map(|l| 4 * (l.k.elem_count() + l.v.elem_count()) as u64).sum()
-    }
-}
-
-impl Layer {
-    /// Makes room for `needed` rows, doubling so that a long decode copies its past rarely.
-    fn reserve(&mut self, needed: usize, limit: usize) -> Result<()> {
-        let (kv_h, capacity, d) = self.k.dims3()?;
-        if needed <= capacity {
-            return Ok(());
-        }
-        let grown = needed.max(capacity.saturating_mul(2)).max(64).min(limit);
-        for buffer in [&mut self.k, &mut self.v] {
-            let larger = Tensor::zeros((kv_h, grown, d), DType::F32, &Device::Cpu)?;
-            if self.len > 0 {
-                larger.slice_set(&buffer.narrow(1, 0, self.len)?.contiguous()?, 1, 0)?;
-            }
-            *buffer = larger;
-        }
-        Ok(())
+        self.layers.iter().map(KeyValues::bytes).sum()
     }
 }
 
@@ -180,22 +144,35 @@ mod tests {
 
     #[test]
     fn truncate_then_replay_is_as_if_it_never_happened() {
-        let mut cache = DenseCache::new(1, 2, 4, 1000).unwrap();
-        step_all(&mut cache, 70, 1);
-        let first = step_all(&mut cache, 3, 2);
-        cache.truncate(70).unwrap();
-        step_all(&mut cache, 90, 9);
-        cache.truncate(70).unwrap();
-        assert_eq!(first, step_all(&mut cache, 3, 2));
-        assert!(matches!(cache.truncate(74), Err(Error::Truncate { len: 73, to: 74 })));
+        for (format, kept) in [(KvFormat::F32, 70), (KvFormat::Bf16, 70), (KvFormat::Bf16, 71)] {
+            let mut cache = DenseCache::new(1, 2, 4, 1000, format);
+            step_all(&mut cache, kept, 1);
+            let first = step_all(&mut cache, 3, 2);
+            cache.truncate(kept).unwrap();
+            step_all(&mut cache, 90, 9);
+            cache.truncate(kept).unwrap();
+            assert_eq!(first, step_all(&mut cache, 3, 2));
+            let refused = cache.truncate(kept + 4);
+            assert!(matches!(refused, Err(Error::Truncate { len, to }) if (len, to) == (kept + 3, kept + 4)));
+        }
+    }
+
+    #[test]
+    fn bf16_holds_half_the_bytes() {
+        let bytes = |format| {
+            let mut cache = DenseCache::new(1, 2, 4, 1000, format);
+            step_all(&mut cache, 100, 1);
+            cache.bytes()
+        };
+        assert_eq!(bytes(KvFormat::F32), 2 * bytes(KvFormat::Bf16));
     }
 
     #[test]
     fn a_fork_and_its_origin_diverge_without_touching_each_other() {
-        let mut one = DenseCache::new(1, 2, 4, 1000).unwrap();
+        let mut one = DenseCache::new(1, 2, 4, 1000, KvFormat::F32);
         step_all(&mut one, 5, 1);
-        let mut two = one.fork().unwrap();
-        let mut three = one.fork().unwrap();
+        let mut two = one.fork();
+        let mut three = one.fork();
         step_all(&mut two, 4, 7);
         step_all(&mut two, 4, 8);
         assert_eq!(step_all(&mut one, 4, 3), step_all(&mut three, 4, 3));
@@ -203,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_full_context_is_an_error_and_stores_nothing() {
-        let mut cache = DenseCache::new(1, 2, 4, 6).unwrap();
+        let mut cache = DenseCache::new(1, 2, 4, 6, KvFormat::F32);
         step_all(&mut cache, 5, 1);
         let workers = Workers::new(1).unwrap();
         let (q, k) = (rows(2, 4, 0), rows(2, 2, 0));
@@ -214,7 +191,7 @@ mod tests {
 
     #[test]
     fn heads_the_cache_was_not_made_for_are_an_error() {
-        let mut cache = DenseCache::new(1, 2, 4, 6).unwrap();
+        let mut cache = DenseCache::new(1, 2, 4, 6, KvFormat::F32);
         let workers = Workers::new(1).unwrap();
         let (q, k) = (rows(1, 4, 0), rows(1, 4, 0));
         assert!(matches!(

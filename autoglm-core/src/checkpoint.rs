@@ -122,6 +122,14 @@ impl Checkpoint {
         Self::whole(Path::new(SINGLE), Backing::Owned(Arc::new(bytes)))
     }
 
+    /// A checkpoint in memory: `bytes`, all of what holds them, are one whole safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Header`] when the file contradicts itself.
+    pub fn from_buffer(bytes: TensorBytes) -> Result<Self> {
+        Self::whole(Path::new(SINGLE), bytes.into_backing())
+    }
+
     fn whole(path: &Path, backing: Backing) -> Result<Self> {
         let tensors = read_header(path, &backing, 0)?.map(|info| (Arc::clone(&info.name), Entry::new(info))).collect();
         Ok(Self { files: vec![backing], tensors, bytes_used: AtomicU64::new(0) })

@@ -1,14 +1,15 @@
 //! Linear maps over f32, f16 and bf16 weights that stay where they are stored.
 //!
-//! Weights are used in place, in the mapped file: a few rows of input take dot products straight
-//! from the stored bytes, more rows widen one tile of the weight at a time and multiply it. A whole
-//! matrix is never widened, so memory stays at the file's size.
+//! Weights are used in place, in the mapped file, and widened in registers
+//! ([`autoglm_kernels::dense`]), so memory stays at the file's size. Work is cut over weight rows: a
+//! sum has one order, whatever the number of input rows and of threads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use autoglm_kernels::Block;
+use autoglm_kernels::dense::{Rows, gemm};
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use crate::norm::silu_mul;
 use crate::rows::{from_rows, with_rows};
@@ -17,11 +18,9 @@ use crate::{
     TokenId,
 };
 
-/// Up to this many rows of input, reading the weight once per row is cheaper than widening it.
-const FEW_ROWS: usize = 4;
-
-/// Numbers in one widened tile: 4 MiB of f32.
-const TILE_NUMBERS: usize = 1 << 20;
+/// Weight rows per task: enough work to outweigh handing it to a thread, and a multiple of what the
+/// kernels hold in registers.
+const ROWS_PER_TASK: usize = 96;
 
 /// Dense weights of a checkpoint, in their own type or converted to another.
 #[derive(Debug, Clone)]
@@ -158,52 +157,16 @@ impl Matrix {
         &self.bytes[row * stride..][..stride]
     }
 
-    /// x · rowsᵀ for `count` rows from `start`, (n, k) → (n, count), by dot products.
-    fn dot_rows(&self, x: &[f32], start: usize, out: &mut [f32]) {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = self.kind.dot(self.row(start + i), x);
-        }
+    fn stored(&self) -> Result<Rows<'_>> {
+        Ok(Rows::new(&self.bytes, self.kind.kernel(), self.rows, self.columns)?)
     }
+}
 
-    /// x · weightᵀ, (n, k) → (n, rows).
-    fn multiply(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
-        let n = x.dim(0)?;
-        if n <= FEW_ROWS {
-            return self.multiply_few(run, x, n);
-        }
-        let tile = (TILE_NUMBERS / self.columns.max(1)).clamp(1, self.rows.max(1));
-        let tiles = run.install(|| {
-            (0..self.rows)
-                .step_by(tile)
-                .collect::<Vec<_>>()
-                .into_par_iter()
-                .map(|start| {
-                    let rows = tile.min(self.rows - start);
-                    let stride = self.columns * self.kind.size();
-                    let mut wide = Vec::with_capacity(rows * self.columns);
-                    self.kind.widen(&self.bytes[start * stride..][..rows * stride], &mut wide);
-                    Ok(x.matmul(&from_rows(wide, &[rows, self.columns])?.t()?)?)
-                })
-                .collect::<Result<Vec<_>>>()
-        })?;
-        Ok(if let [only] = tiles.as_slice() { only.clone() } else { Tensor::cat(&tiles, 1)? })
-    }
-
-    fn multiply_few(&self, run: &Run<'_>, x: &Tensor, n: usize) -> Result<Tensor> {
-        // Rows of the weight per task: enough work to outweigh handing it to a thread.
-        const ROWS_PER_TASK: usize = 64;
-        let mut out = vec![0f32; n * self.rows];
-        with_rows(x, |x| {
-            run.install(|| {
-                for (out, x) in out.chunks_mut(self.rows.max(1)).zip(x.chunks(self.columns.max(1))) {
-                    out.par_chunks_mut(ROWS_PER_TASK)
-                        .enumerate()
-                        .for_each(|(task, out)| self.dot_rows(x, task * ROWS_PER_TASK, out));
-                }
-            });
-        })?;
-        from_rows(out, &[n, self.rows])
-    }
+/// Some rows of a weight and the columns of the answer they make.
+struct Task<'a> {
+    weights: Rows<'a>,
+    bias: Option<&'a [f32]>,
+    out: Block<'a>,
 }
 
 #[derive(Debug)]
@@ -227,6 +190,24 @@ pub struct Dense {
     width: usize,
 }
 
+impl Dense {
+    /// Cuts an answer into the columns of each map, and these into tasks.
+    fn tasks<'a>(&'a self, out: Block<'a>) -> Result<Vec<Task<'a>>> {
+        let (mut tasks, mut rest) = (Vec::new(), out);
+        for map in &self.maps {
+            let (columns, after) = rest.split_columns(map.weight.rows);
+            rest = after;
+            let stored = map.weight.stored()?;
+            for (i, out) in columns.strips(ROWS_PER_TASK).enumerate() {
+                let (first, count) = (i * ROWS_PER_TASK, out.columns());
+                let bias = map.bias.as_ref().map(|bias| &bias[first..first + count]);
+                tasks.push(Task { weights: stored.slice(first, count), bias, out });
+            }
+        }
+        Ok(tasks)
+    }
+}
+
 impl Projection for Dense {
     fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
         let (n, width) = x.dims2()?;
@@ -242,18 +223,13 @@ impl Projection for Dense {
             Prepare::RmsNorm(norm) => norm.forward(run, x)?,
             Prepare::SiluMul => silu_mul(run, x)?,
         };
-        let outs = self
-            .maps
-            .iter()
-            .map(|map| {
-                let out = map.weight.multiply(run, &x)?;
-                match &map.bias {
-                    Some(bias) => Ok(out.broadcast_add(&from_rows(bias.clone(), &[bias.len()])?)?),
-                    None => Ok(out),
-                }
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(if let [only] = outs.as_slice() { only.clone() } else { Tensor::cat(&outs, 1)? })
+        let total = self.width_out();
+        let mut out = vec![0f32; n * total];
+        if !out.is_empty() {
+            let tasks = self.tasks(Block::new(&mut out, total))?;
+            with_rows(&x, |x| run.try_for_each(tasks, |task| gemm(run.isa(), x, task.weights, task.bias, task.out)))??;
+        }
+        from_rows(out, &[n, total])
     }
 
     fn width_in(&self) -> usize {
@@ -265,6 +241,11 @@ impl Projection for Dense {
 
     fn width_out(&self) -> usize {
         self.maps.iter().map(|m| m.weight.rows).sum()
+    }
+
+    fn bytes(&self) -> u64 {
+        let bias = |map: &Map| map.bias.as_ref().map_or(0, |bias| 4 * bias.len());
+        self.maps.iter().map(|map| (map.weight.bytes.len() + bias(map)) as u64).sum()
     }
 }
 

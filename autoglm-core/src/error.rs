@@ -143,7 +143,7 @@ pub enum Error {
         /// Rows it was asked to keep.
         to: usize,
     },
-    /// The system has not the memory for a converted tensor.
+    /// The system has not the memory for a converted tensor or for keys and values.
     #[error("no memory for the {bytes} bytes of `{name}`")]
     Memory {
         /// The tensor.
@@ -169,6 +169,9 @@ pub enum Error {
         /// The system's reason; none when zero threads were asked for.
         source: Option<std::io::Error>,
     },
+    /// A kernel's operands do not fit each other.
+    #[error(transparent)]
+    Kernel(#[from] autoglm_kernels::Error),
     /// The tensor library refused an operation.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

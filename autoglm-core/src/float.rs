@@ -3,6 +3,8 @@
 //! Bytes of a mapped file carry no alignment promise, so they are read through
 //! `from_le_bytes`; the compiler makes plain loads of it.
 
+use autoglm_kernels::Isa;
+use autoglm_kernels::dense::Float;
 use half::{bf16, f16};
 
 /// A floating-point storage format. All three are little-endian, as safetensors prescribes.
@@ -55,26 +57,20 @@ impl FloatType {
         }
     }
 
-    /// Sum of products of a stored row with `x`, accumulated in f32 in 32 interleaved lanes.
-    #[must_use]
-    pub fn dot(self, row: &[u8], x: &[f32]) -> f32 {
-        Simd::detect().0.dispatch(|| match self {
-            Self::F32 => dot_lanes(row.as_chunks::<4>().0, x, f32::from_le_bytes),
-            Self::F16 => dot_lanes(row.as_chunks::<2>().0, x, |b| f16_to_f32(u16::from_le_bytes(b))),
-            Self::Bf16 => dot_lanes(row.as_chunks::<2>().0, x, |b| bf16_to_f32(u16::from_le_bytes(b))),
-        })
+    /// The name kernels know it by.
+    pub(crate) const fn kernel(self) -> Float {
+        match self {
+            Self::F32 => Float::F32,
+            Self::F16 => Float::F16,
+            Self::Bf16 => Float::Bf16,
+        }
     }
 }
 
-/// The instruction set that this process's loops run on: `avx2`, `avx512`, `neon` or `scalar`.
+/// The name of the instruction set that kernels run on.
 #[must_use]
 pub fn isa() -> &'static str {
-    match format!("{:?}", pulp::Arch::new()).as_str() {
-        arch if arch.starts_with("V3") => "avx2",
-        arch if arch.starts_with("V4") => "avx512",
-        arch if arch.starts_with("Neon") => "neon",
-        _ => "scalar",
-    }
+    Isa::best().name()
 }
 
 /// The instruction set plain loops are compiled for, detected once per process by pulp.
@@ -106,21 +102,6 @@ fn f16_to_f32(bits: u16) -> f32 {
     f32::from_bits(value.to_bits() | sign)
 }
 
-#[inline(always)]
-fn dot_lanes<const B: usize>(row: &[[u8; B]], x: &[f32], load: impl Fn([u8; B]) -> f32) -> f32 {
-    const LANES: usize = 32;
-    let mut sums = [0f32; LANES];
-    let (row_blocks, row_tail) = row.as_chunks::<LANES>();
-    let (x_blocks, x_tail) = x.as_chunks::<LANES>();
-    for (r, v) in row_blocks.iter().zip(x_blocks) {
-        for lane in 0..LANES {
-            sums[lane] += load(r[lane]) * v[lane];
-        }
-    }
-    let tail: f32 = row_tail.iter().zip(x_tail).map(|(r, v)| load(*r) * v).sum();
-    sums.iter().sum::<f32>() + tail
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,22 +131,6 @@ mod tests {
             kind.widen(&bytes, &mut back);
             kind.narrow(&back, &mut again);
             assert_eq!(bytes, again, "{}", kind.name());
-        }
-    }
-
-    #[test]
-    fn a_dot_product_of_any_length_matches_f64() {
-        for n in 0..=70 {
-            let row: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
-            let x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.3).cos()).collect();
-            for kind in [FloatType::F32, FloatType::F16, FloatType::Bf16] {
-                let (mut bytes, mut stored) = (Vec::new(), Vec::new());
-                kind.narrow(&row, &mut bytes);
-                kind.widen(&bytes, &mut stored);
-                let exact: f64 = stored.iter().zip(&x).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                // 70 products of magnitude at most 1, each rounded in f32.
-                assert!((f64::from(kind.dot(&bytes, &x)) - exact).abs() < 1e-5, "{n} {}", kind.name());
-            }
         }
     }
 }

@@ -10,16 +10,18 @@
 //! [`dense`], [`checkpoint`].
 //!
 //! ```
-//! use autoglm_core::{Mask, Run, Workers, attention::{Attend, attend}};
+//! use autoglm_core::{KeyValues, KvFormat, Mask, Run, Workers, attention::{Attend, attend}};
 //! use candle_core::{Device, Tensor};
 //!
 //! # fn main() -> autoglm_core::Result<()> {
 //! let workers = Workers::new(1)?;
 //! let run = Run::new(&workers);
 //! let qkv = Tensor::ones((3, 2, 4), candle_core::DType::F32, &Device::Cpu)?; // (n, h, d)
+//! let mut past = KeyValues::new(2, 4, KvFormat::F32);
+//! past.reserve(3)?;
+//! past.push(&run, &qkv, &qkv)?;
 //! let how = Attend { mask: Mask::Causal { past: 0 }, scale: 0.5 };
-//! let heads = qkv.transpose(0, 1)?.contiguous()?; // (h, n, d)
-//! let out = attend(&run, &qkv, &heads, &heads, how)?;
+//! let out = attend(&run, &qkv, &past, how)?;
 //! assert_eq!(out.dims(), &[3, 2, 4]);
 //! # Ok(())
 //! # }
@@ -37,12 +39,13 @@ pub mod norm;
 pub mod rope;
 pub mod rows;
 pub mod run;
-mod softmax;
 pub mod source;
 pub mod vocab;
 mod workers;
 
-pub use attention::{Attend, Mask};
+pub use autoglm_kernels::Isa;
+
+pub use attention::{Attend, KeyValues, KvFormat, Mask};
 pub use cache::{DenseCache, KvCache};
 pub use checkpoint::{Checkpoint, Files, TensorBytes, TensorSpec};
 pub use decode::{DecoderInput, Positions, Want};

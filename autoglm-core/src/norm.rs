@@ -28,31 +28,60 @@ impl RmsNorm {
     /// # Errors
     /// [`Error::Shape`] when `x` has another width.
     pub fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
-        let (n, c) = x.dims2()?;
-        if c != self.weight.len() {
+        self.check(x, x.dim(0)?)?;
+        self.over_rows(run, x, None, |scale, x, w, out| *out = (x * scale) * w)
+    }
+
+    /// `onto` plus the normalised rows of `x`, (n, c) each, in one pass: a residual stream takes a
+    /// branch that ends in a norm.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `x` or `onto` has another shape.
+    pub fn add_onto(&self, run: &Run<'_>, x: &Tensor, onto: &Tensor) -> Result<Tensor> {
+        self.check(x, x.dim(0)?)?;
+        self.check(onto, x.dim(0)?)?;
+        with_rows(onto, |onto| self.over_rows(run, x, Some(onto), |scale, x, w, out| *out += (x * scale) * w))?
+    }
+
+    fn check(&self, x: &Tensor, n: usize) -> Result<()> {
+        let expected = [n, self.weight.len()];
+        if x.dims() != expected {
             return Err(Error::Shape {
                 name: "input of a norm".into(),
-                expected: vec![n, self.weight.len()],
-                got: vec![n, c],
+                expected: expected.to_vec(),
+                got: x.dims().to_vec(),
             });
         }
-        let mut out = vec![0f32; n * c];
+        Ok(())
+    }
+
+    /// Calls `write` with the factor of a row, its number, its weight and its place in the answer, which
+    /// begins as `onto` or zeros.
+    fn over_rows(
+        &self,
+        run: &Run<'_>,
+        x: &Tensor,
+        onto: Option<&[f32]>,
+        write: impl Fn(f32, f32, f32, &mut f32) + Sync,
+    ) -> Result<Tensor> {
+        let c = self.weight.len().max(1);
+        let mut out = vec![0f32; x.elem_count()];
         with_rows(x, |x| {
             run.for_rows(&mut out, c, 1, |first, out| {
+                if let Some(onto) = onto {
+                    out.copy_from_slice(&onto[first * c..][..out.len()]);
+                }
                 for (out, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c).skip(first)) {
-                    Simd::detect().0.dispatch(|| self.row(x, out));
+                    Simd::detect().0.dispatch(|| {
+                        let scale = 1.0 / (mean_square(x) + self.eps).sqrt();
+                        for ((out, x), w) in out.iter_mut().zip(x).zip(&self.weight) {
+                            write(scale, *x, *w, out);
+                        }
+                    });
                 }
             });
         })?;
-        from_rows(out, &[n, c])
-    }
-
-    #[inline(always)]
-    fn row(&self, x: &[f32], out: &mut [f32]) {
-        let scale = 1.0 / (mean_square(x) + self.eps).sqrt();
-        for ((out, x), w) in out.iter_mut().zip(x).zip(&self.weight) {
-            *out = (x * scale) * w;
-        }
+        from_rows(out, x.dims())
     }
 }
 
@@ -92,7 +121,7 @@ pub fn silu_mul(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
                     let (gate, up) = x.split_at(f);
                     Simd::detect().0.dispatch(|| {
                         for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
-                            *out = g / (1.0 + crate::softmax::exp(-*g)) * u;
+                            *out = g / (1.0 + autoglm_kernels::exp::exp(-*g)) * u;
                         }
                     });
                 }
@@ -132,6 +161,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn adding_onto_a_stream_is_the_norm_and_then_the_sum() {
+        let workers = Workers::new(2).unwrap();
+        let run = Run::new(&workers);
+        let tensor = |data: Vec<f32>| Tensor::from_vec(data, (3, 11), &Device::Cpu).unwrap();
+        let (x, onto) = (tensor(sample(33)), tensor(sample(34)[1..].to_vec()));
+        let norm = RmsNorm::new(&Tensor::from_vec(sample(11), 11, &Device::Cpu).unwrap(), 1e-5).unwrap();
+        let apart = (&onto + norm.forward(&run, &x).unwrap()).unwrap();
+        let together = norm.add_onto(&run, &x, &onto).unwrap();
+        assert_eq!(together.to_vec2::<f32>().unwrap(), apart.to_vec2::<f32>().unwrap());
+        assert!(norm.add_onto(&run, &x, &onto.narrow(0, 0, 2).unwrap()).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use candle_core::Tensor;
 
-use crate::rows::{from_rows, with_rows};
+use crate::rows::{from_rows, with_strided_rows};
 use crate::{Error, Positions, Result, Run};
 
 /// The widest rotation that is built. Heads have some hundred dimensions; a config that claims billions
@@ -109,7 +109,8 @@ impl Rope {
         Angles { cos, sin, rows: positions.len() }
     }
 
-    /// Turns the heads of `x`, (n, h, d) → (n, h, d). Dimensions beyond the rotary width stay.
+    /// Turns the heads of `x`, (n, h, d) → (n, h, d). Dimensions beyond the rotary width stay. Some heads of
+    /// a larger tensor are read in place.
     ///
     /// # Errors
     /// [`Error::Shape`] when `angles` were made for another number of rows, or heads are too narrow.
@@ -123,14 +124,17 @@ impl Rope {
                 got: vec![n, h, d],
             });
         }
-        let mut out = with_rows(x, <[f32]>::to_vec)?;
-        if half > 0 && h * d > 0 {
-            run.for_rows(&mut out, h * d, 1, |first, rows| {
-                let angles = angles.cos.chunks_exact(half).zip(angles.sin.chunks_exact(half)).skip(first);
-                for (row, (cos, sin)) in rows.chunks_exact_mut(h * d).zip(angles) {
-                    row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin));
-                }
-            });
+        let mut out = vec![0f32; n * h * d];
+        if h * d > 0 {
+            with_strided_rows(x, |x, stride| {
+                run.for_rows(&mut out, h * d, 1, |first, rows| {
+                    for (i, row) in rows.chunks_exact_mut(h * d).enumerate().map(|(i, row)| (first + i, row)) {
+                        row.copy_from_slice(&x[i * stride..][..h * d]);
+                        let (cos, sin) = (&angles.cos[i * half..][..half], &angles.sin[i * half..][..half]);
+                        row.chunks_exact_mut(d).for_each(|head| self.turn(head, cos, sin));
+                    }
+                });
+            })?;
         }
         from_rows(out, &[n, h, d])
     }

@@ -2,7 +2,7 @@
 
 use autoglm_kernels::Isa;
 
-use crate::Workers;
+use crate::{KvFormat, Workers};
 
 /// The threads and the instruction set of a forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -10,13 +10,14 @@ pub struct Run<'a> {
     workers: &'a Workers,
     threads: usize,
     isa: Isa,
+    attention: KvFormat,
 }
 
 impl<'a> Run<'a> {
-    /// A run on all of these workers, with the processor's best instructions.
+    /// A run on all of these workers, with the processor's best instructions and exact attention.
     #[must_use]
     pub fn new(workers: &'a Workers) -> Self {
-        Self { workers, threads: workers.threads(), isa: Isa::best() }
+        Self { workers, threads: workers.threads(), isa: Isa::best(), attention: KvFormat::F32 }
     }
 
     /// The same run on at most `threads` threads: reading weights for one row saturates memory with
@@ -34,6 +35,19 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// The same run with encoders attending in another format. A cache has a format of its own.
+    #[must_use]
+    pub fn with_attention(mut self, attention: KvFormat) -> Self {
+        self.attention = attention;
+        self
+    }
+
+    /// The format that encoders attend in.
+    #[must_use]
+    pub fn attention(&self) -> KvFormat {
+        self.attention
+    }
+
     /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -44,11 +58,6 @@ impl<'a> Run<'a> {
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-
-    /// Runs `work` on rayon's threads.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        work()
     }
 
     /// Calls `work` with each index below `count`, in parallel, and returns when all calls have. A
@@ -66,6 +75,24 @@ impl<'a> Run<'a> {
             let item = slots[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             item.into_iter().for_each(&work);
         });
+    }
+
+    /// As [`Run::for_each`], for work that can fail: an error of one of the items, where there is any.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn try_for_each<T: Send, E: Send>(
+        &self,
+        items: Vec<T>,
+        work: impl Fn(T) -> std::result::Result<(), E> + Sync + Send,
+    ) -> std::result::Result<(), E> {
+        let failed = std::sync::Mutex::new(None);
+        self.for_each(items, |item| {
+            if let Err(error) = work(item) {
+                failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+            }
+        });
+        failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// Calls `work` with the index and the rows of each of several stretches of `data`, in parallel;

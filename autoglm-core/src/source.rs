@@ -20,6 +20,9 @@ pub trait Projection: fmt::Debug + Send + Sync {
 
     /// Width of the answer.
     fn width_out(&self) -> usize;
+
+    /// Bytes that a product reads of the weights, scales and biases.
+    fn bytes(&self) -> u64;
 }
 
 /// A table of token embeddings, read row by row.

@@ -15,8 +15,27 @@ use crate::layout::{self, Bits, K_ALIGN, Layout, padded_inputs};
 use crate::{Block, Error, Isa, Result};
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod dotprod;
+mod fastest;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod panel;
+#[cfg(target_arch = "aarch64")]
+mod quad;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
+
+pub use fastest::fastest;
 
 /// Packed weights (n, k).
 #[derive(Debug, Clone, Copy)]
@@ -206,9 +225,21 @@ pub fn gemm(isa: Isa, weights: &Weights<'_>, rows: Rows<'_>, first_panel: usize,
     assert_eq!(rows.sums.len(), rows.len() * Groups::count(weights.sum_width(), weights.k), "sums likewise");
     match isa {
         #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(proof) => avx2::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(proof) => avx_vnni::vex::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni256(proof) => avx_vnni::evex::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(proof) => avx512::gemm(proof, weights, rows, first_panel, &mut out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16(proof) => avx512::gemm(proof.vnni(), weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(proof) => neon::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod(proof) => dotprod::gemm(proof, weights, rows, first_panel, &mut out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm(proof) => i8mm::gemm(proof, weights, rows, first_panel, &mut out),
         _ => scalar::gemm(weights, rows, first_panel, &mut out),
     }
 }

@@ -138,6 +138,9 @@ pub enum Isa {
     Avx2(Avx2),
     /// 256-bit x86 with integer dot products.
     AvxVnni(AvxVnni),
+    /// What [`Isa::Avx512Vnni`] is, with integer products on 256-bit registers: some processors are faster so.
+    /// [`fastest`](crate::integer::fastest) finds out.
+    Avx512Vnni256(Avx512Vnni),
     /// 512-bit x86 with integer dot products.
     Avx512Vnni(Avx512Vnni),
     /// 512-bit x86 with integer and bf16 dot products.
@@ -163,6 +166,7 @@ impl Isa {
             Some(Self::Scalar),
             Avx2::detect().map(Self::Avx2),
             AvxVnni::detect().map(Self::AvxVnni),
+            Avx512Vnni::detect().map(Self::Avx512Vnni256),
             Avx512Vnni::detect().map(Self::Avx512Vnni),
             Avx512Bf16::detect().map(Self::Avx512Bf16),
             Neon::detect().map(Self::Neon),
@@ -180,6 +184,7 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2(_) => "avx2",
             Self::AvxVnni(_) => "avx-vnni",
+            Self::Avx512Vnni256(_) => "avx512-vnni-256",
             Self::Avx512Vnni(_) => "avx512-vnni",
             Self::Avx512Bf16(_) => "avx512-bf16",
             Self::Neon(_) => "neon",

@@ -60,6 +60,8 @@ pub(crate) trait Lanes: Copy {
 
     fn words(proof: Self::Proof, from: &[u32; 16]) -> Self::Words;
     fn splat_word(proof: Self::Proof, word: u32) -> Self::Words;
+    fn store_bits(self, to: &mut [u32; 16]);
+    fn store_words(words: Self::Words, to: &mut [u32; 16]);
     /// The words as f32.
     fn of_words(words: Self::Words) -> Self;
     /// The lower halves of the words, as bf16.

@@ -17,6 +17,7 @@
 )]
 
 pub mod activation;
+pub mod attention;
 pub mod block;
 pub mod dense;
 mod error;
@@ -27,6 +28,7 @@ pub mod isa;
 mod lanes;
 pub mod layout;
 mod multiversion;
+pub mod peak;
 
 pub use block::Block;
 pub use error::{Error, Result};

@@ -11,7 +11,7 @@ use crate::Isa;
 pub(crate) fn on<R>(isa: Isa, work: impl FnOnce() -> R) -> R {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(_) | Isa::Avx512Bf16(_) => {
+        Isa::Avx512Vnni256(_) | Isa::Avx512Vnni(_) | Isa::Avx512Bf16(_) => {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
                 work()

@@ -144,4 +144,8 @@ impl Projection for Integer {
     fn width_out(&self) -> usize {
         self.packed.n()
     }
+
+    fn bytes(&self) -> u64 {
+        self.packed.bytes()
+    }
 }

@@ -137,9 +137,9 @@ impl Packed {
             factors: factor_strips.next().unwrap_or_default(),
         });
         let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-        run.for_each(strips.collect(), |strip| {
+        run.for_each(strips.collect(), |mut strip: Strip<'_>| {
             let (first, weights) = (strip.first, strip.channel.len() * k);
-            match pack(isa, layout, packing, block, parts, strip) {
+            match pack(isa, layout, packing, block, parts, &mut strip) {
                 Ok(()) => done(weights as u64),
                 Err(error) => {
                     // The first bad weight is named, whichever worker was faster.
@@ -304,7 +304,7 @@ impl Packed {
 }
 
 /// Quantises the outputs of one strip.
-fn pack(isa: Isa, layout: Layout, packing: Packing, block: usize, parts: &Parts, strip: Strip<'_>) -> Result<()> {
+fn pack(isa: Isa, layout: Layout, packing: Packing, block: usize, parts: &Parts, strip: &mut Strip<'_>) -> Result<()> {
     let k = parts.k;
     let count = packing.group().map_or(0, |size| Groups::count(size, k));
     let (mut weights, mut codes, mut factors) = (Vec::with_capacity(k), vec![0i8; k], vec![f16::ZERO; count]);

@@ -75,4 +75,8 @@ impl Projection for Outline {
     fn width_out(&self) -> usize {
         self.width_out
     }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
 }

@@ -42,6 +42,18 @@ pub fn assert_close(what: &str, got: &Tensor, want: &Tensor, bound: f64) {
     );
 }
 
+/// Fails, naming `what` and the first difference, unless `got` has the shape and the bits of `want`.
+///
+/// # Panics
+/// When it has not, or a tensor is not f32.
+pub fn assert_same(what: &str, got: &Tensor, want: &Tensor) {
+    assert_eq!(got.dims(), want.dims(), "{what}: shapes differ");
+    let flat = |x: &Tensor| x.flatten_all().and_then(|x| x.to_vec1::<f32>()).expect("an f32 tensor");
+    for (i, (got, want)) in flat(got).iter().zip(flat(want)).enumerate() {
+        assert!(got.to_bits() == want.to_bits(), "{what}: number {i} is {got:e} and not {want:e}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -66,6 +78,19 @@ mod tests {
         assert!(distance(&tensor(&[3.0, 4.0, 1.0, 2.0]), &want) > 1.0);
         assert_eq!(distance(&tensor(&[1.0, 2.0]), &want), f64::INFINITY);
         assert_eq!(distance(&tensor(&[0.0, 1e-9]), &tensor(&[0.0, 0.0])), f64::INFINITY);
+    }
+
+    #[test]
+    fn what_is_the_same_passes_and_zeros_of_two_signs_are_not() {
+        let x = tensor(&[0.0, f32::NAN]);
+        assert_same("x", &x, &x);
+        let refused = |other: Tensor| {
+            let same = std::panic::AssertUnwindSafe(|| assert_same("x", &other, &x));
+            std::panic::catch_unwind(same).is_err()
+        };
+        assert!(refused(tensor(&[-0.0, f32::NAN])));
+        assert!(refused(tensor(&[0.0, 1.0])));
+        assert!(refused(tensor(&[0.0, f32::NAN, 0.0, 0.0])));
     }
 
     #[test]

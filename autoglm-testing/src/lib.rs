@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 
 mod close;
 
-pub use close::{assert_close, distance};
+pub use close::{assert_close, assert_same, distance};
 
 /// The repository's root.
 #[must_use]

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use autoglm_core::cache::Step;
 use autoglm_core::rope::Angles;
 use autoglm_core::{
-    Before, DecoderInput, DenseCache, Embedding, KvCache, Member, Positions, Projection, RmsNorm, Rope, Run, Source,
-    Want,
+    Before, DecoderInput, DenseCache, Embedding, KvCache, KvFormat, Member, Positions, Projection, RmsNorm, Rope, Run,
+    Source, Want,
 };
 use candle_core::Tensor;
 
@@ -70,16 +70,21 @@ impl Decoder {
     }
 
     /// An empty cache for at most `limit` rows of one sequence.
-    ///
-    /// # Errors
-    /// [`autoglm_core::Error::Tensor`] when candle refuses.
-    pub fn dense_cache(&self, limit: usize) -> Result<DenseCache> {
-        Ok(DenseCache::new(
-            self.config.num_hidden_layers,
-            self.config.num_key_value_heads,
-            self.config.head_dim,
-            limit,
-        )?)
+    #[must_use]
+    pub fn dense_cache(&self, limit: usize, format: KvFormat) -> DenseCache {
+        let TextConfig { num_hidden_layers, num_key_value_heads, head_dim, .. } = self.config;
+        DenseCache::new(num_hidden_layers, num_key_value_heads, head_dim, limit, format)
+    }
+
+    /// Bytes of weights that a step of one row reads: every layer's and the head's.
+    #[must_use]
+    pub fn bytes_per_step(&self) -> u64 {
+        let of_layer = |layer: &DecoderLayer| {
+            let maps =
+                [&layer.self_attn.qkv_proj, &layer.self_attn.o_proj, &layer.mlp.gate_up_proj, &layer.mlp.down_proj];
+            maps.into_iter().map(|map| map.bytes()).sum::<u64>()
+        };
+        self.layers.iter().map(of_layer).sum::<u64>() + self.lm_head.bytes()
     }
 
     /// Runs one step for one sequence. The answer is (rows, vocab) in f32: no row, the last one or
@@ -166,9 +171,9 @@ impl DecoderLayer {
         sequences: &mut [Sequence<'_>],
     ) -> Result<Tensor> {
         let attended = self.self_attn.forward(run, index, x, rope, angles, sequences)?;
-        let x = (x + self.post_self_attn_layernorm.forward(run, &attended)?)?;
+        let x = self.post_self_attn_layernorm.add_onto(run, &attended, x)?;
         let fed = self.mlp.forward(run, &x)?;
-        Ok((&x + self.post_mlp_layernorm.forward(run, &fed)?)?)
+        Ok(self.post_mlp_layernorm.add_onto(run, &fed, &x)?)
     }
 }
 
@@ -213,15 +218,14 @@ impl Attention {
     ) -> Result<Tensor> {
         let (h, kv_h, d) = (self.heads, self.kv_heads, self.head_dim);
         let qkv = self.qkv_proj.forward(run, x)?; // (n, (h + 2 kv_h) d)
+        let qkv = qkv.reshape((qkv.dim(0)?, h + 2 * kv_h, d))?;
         let mut start = 0;
         let mut answers = Vec::with_capacity(sequences.len());
         for ((input, cache), angles) in sequences.iter_mut().zip(angles) {
             let n = input.len();
             let rows = qkv.narrow(0, start, n)?;
             start += n;
-            let part = |from: usize, count: usize| {
-                Ok::<_, crate::Error>(rows.narrow(1, from * d, count * d)?.contiguous()?.reshape((n, count, d))?)
-            };
+            let part = |from: usize, count: usize| rows.narrow(1, from, count);
             let q = rope.apply(run, &part(0, h)?, angles)?;
             let k = rope.apply(run, &part(h, kv_h)?, angles)?;
             let v = part(h + kv_h, kv_h)?;

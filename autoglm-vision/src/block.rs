@@ -5,14 +5,15 @@
 //! x += down(silu(gate(y)) · up(y))              y = rms_norm(x, norm2)
 //! ```
 //!
-//! Rows are worked on in chunks, all but keys and values, which attention needs whole.
+//! Rows are worked on in chunks, all but keys and values, which attention needs whole, in the format of
+//! [`Run::attention`].
 
 use std::sync::Arc;
 
 use autoglm_core::attention::{Attend, Mask, attend};
 use autoglm_core::rope::Angles;
-use autoglm_core::rows::{from_rows, with_rows};
-use autoglm_core::{Before, Member, Projection, Rope, Run, Source};
+use autoglm_core::rows::add;
+use autoglm_core::{Before, KeyValues, Member, Projection, Rope, Run, Source};
 use candle_core::Tensor;
 
 use crate::{Result, VisionConfig};
@@ -59,37 +60,23 @@ impl Block {
     pub(crate) fn forward(&self, run: &Run<'_>, rope: &Rope, chunks: &mut [Chunk]) -> Result<()> {
         let (h, d) = (self.heads, self.head_dim);
         let n = chunks.last().map_or(0, |chunk| chunk.start + chunk.rows.dims()[0]);
-        let (mut k, mut v) = (vec![0f32; h * n * d], vec![0f32; h * n * d]);
+        let mut past = KeyValues::new(h, d, run.attention());
+        past.reserve(n)?;
         let mut queries = Vec::with_capacity(chunks.len());
         for chunk in chunks.iter() {
             let qkv = self.qkv.forward(run, &chunk.rows)?; // (m, 3·c)
-            let m = qkv.dim(0)?;
-            let part = |i: usize| qkv.narrow(1, i * h * d, h * d)?.reshape((m, h, d));
+            let qkv = qkv.reshape((qkv.dim(0)?, 3 * h, d))?;
+            let part = |i: usize| qkv.narrow(1, i * h, h);
             queries.push(rope.apply(run, &part(0)?, &chunk.angles)?);
-            head_by_head(&rope.apply(run, &part(1)?, &chunk.angles)?, chunk.start, n, &mut k)?;
-            head_by_head(&part(2)?, chunk.start, n, &mut v)?;
+            past.push(run, &rope.apply(run, &part(1)?, &chunk.angles)?, &part(2)?)?;
         }
-        let (k, v) = (from_rows(k, &[h, n, d])?, from_rows(v, &[h, n, d])?);
         let how = Attend { mask: Mask::Everything, scale: (d as f32).sqrt().recip() };
         for (chunk, q) in chunks.iter_mut().zip(queries) {
-            let heads = attend(run, &q, &k, &v, how)?; // (m, h, d)
-            let x = (&chunk.rows + self.proj.forward(run, &heads.flatten_from(1)?)?)?;
+            let heads = attend(run, &q, &past, how)?; // (m, h, d)
+            let x = add(run, &chunk.rows, &self.proj.forward(run, &heads.flatten_from(1)?)?)?;
             let y = self.down.forward(run, &self.gate_up.forward(run, &x)?)?;
-            chunk.rows = (x + y)?;
+            chunk.rows = add(run, &x, &y)?;
         }
         Ok(())
     }
-}
-
-/// Copies rows (m, h, d) to their place in `all`, (h, n, d).
-fn head_by_head(rows: &Tensor, start: usize, n: usize, all: &mut [f32]) -> Result<()> {
-    let (_, h, d) = rows.dims3()?;
-    with_rows(rows, |rows| {
-        for (i, row) in rows.chunks_exact(h * d).enumerate() {
-            for (head, values) in row.chunks_exact(d).enumerate() {
-                all[(head * n + start + i) * d..][..d].copy_from_slice(values);
-            }
-        }
-    })?;
-    Ok(())
 }

@@ -52,7 +52,7 @@ pub enum Error {
     #[error("the checkpoint is packed as {stored} and cannot be opened as {asked}")]
     Packed {
         /// Its own precision.
-        stored: String,
+        stored: &'static str,
         /// What was asked for.
         asked: &'static str,
     },
@@ -70,6 +70,24 @@ pub enum Error {
         token: usize,
         /// What was computed.
         value: f32,
+    },
+    /// A measured prompt has no room for its picture.
+    #[cfg(feature = "quant")]
+    #[error("the picture has {picture} rows, and a prompt of {rows} has no room for it and a word")]
+    Rows {
+        /// Rows of the prompt.
+        rows: usize,
+        /// Rows of the picture.
+        picture: usize,
+    },
+    /// There is no room for a measurement.
+    #[cfg(feature = "quant")]
+    #[error("no room for {bytes} bytes to read")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// The user said nothing since the last reply.
     #[error("there is nothing to reply to: push a part first")]

@@ -14,6 +14,8 @@ mod error;
 pub mod hub;
 #[cfg(feature = "quant")]
 mod inventory;
+#[cfg(feature = "quant")]
+mod machine;
 mod media;
 mod model;
 mod options;
@@ -21,7 +23,10 @@ mod precision;
 mod prompt;
 mod reply;
 mod session;
+mod shape;
 mod stored;
+#[cfg(feature = "quant")]
+mod trial;
 
 pub use action::{Action, ActionError, Answer, Point};
 pub use autoglm_core::TokenId;
@@ -29,6 +34,8 @@ pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
 #[cfg(feature = "quant")]
 pub use inventory::Inventory;
+#[cfg(feature = "quant")]
+pub use machine::Machine;
 pub use media::Part;
 pub use model::Model;
 pub use options::{Generate, OpenOptions, Thinking};
@@ -38,3 +45,6 @@ pub use precision::Progress;
 pub use prompt::Prompt;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
+pub use shape::{Shape, VisionShape};
+#[cfg(feature = "quant")]
+pub use trial::Trial;

@@ -13,6 +13,16 @@ pub enum Part {
     Text(String),
     /// An encoded picture: the bytes of a PNG, JPEG or WebP file.
     Image(Vec<u8>),
+    /// A picture as it comes from a screen, so that nobody need encode and decode it: 8-bit RGB, top row
+    /// first.
+    Pixels {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// (height, width, 3).
+        rgb: Vec<u8>,
+    },
 }
 
 impl Part {
@@ -26,6 +36,12 @@ impl Part {
     #[must_use]
     pub fn image(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Image(bytes.into())
+    }
+
+    /// A picture as it comes from a screen: (height, width, 3), 8-bit RGB, top row first.
+    #[must_use]
+    pub fn pixels(width: u32, height: u32, rgb: impl Into<Vec<u8>>) -> Self {
+        Self::Pixels { width, height, rgb: rgb.into() }
     }
 }
 
@@ -57,13 +73,22 @@ pub(crate) struct EyesConfig {
 impl EyesConfig {
     #[cfg(feature = "vision")]
     pub(crate) fn read(files: &Files, config: &Value, checkpoint: &Checkpoint, options: &OpenOptions) -> Result<Self> {
+        let written: Option<Value> = files.json("preprocessor_config.json")?;
+        let read = Self::new(config, written.as_ref(), options)?;
+        if let Some((_, vision)) = &read.seeing {
+            checkpoint.bound_layers("depth", vision.depth)?;
+        }
+        Ok(read)
+    }
+
+    /// What `config.json` and, where there is one, `preprocessor_config.json` say.
+    #[cfg(feature = "vision")]
+    pub(crate) fn new(config: &Value, written: Option<&Value>, options: &OpenOptions) -> Result<Self> {
         let Some(vision) = config.get("vision_config").filter(|v| v.is_object()) else {
             return Ok(Self { seeing: None });
         };
         let vision = autoglm_vision::VisionConfig::from_json(vision)?;
-        checkpoint.bound_layers("depth", vision.depth)?;
-        let written: Option<Value> = files.json("preprocessor_config.json")?;
-        let mut preprocess = autoglm_vision::PreprocessConfig::from_json(written.as_ref(), &vision)?;
+        let mut preprocess = autoglm_vision::PreprocessConfig::from_json(written, &vision)?;
         if let Some(max_pixels) = options.max_pixels {
             preprocess = preprocess
                 .with_max_pixels(max_pixels)
@@ -74,6 +99,12 @@ impl EyesConfig {
 
     #[cfg(not(feature = "vision"))]
     pub(crate) fn read(_: &Files, _: &Value, _: &Checkpoint, _: &OpenOptions) -> Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(feature = "vision"))]
+    #[cfg_attr(not(feature = "quant"), allow(dead_code, reason = "only random models have no files"))]
+    pub(crate) fn new(_: &Value, _: Option<&Value>, _: &OpenOptions) -> Result<Self> {
         Ok(Self {})
     }
 
@@ -107,19 +138,26 @@ impl EyesConfig {
 }
 
 impl Eyes {
-    /// The rows of an encoded picture.
+    /// The rows of a picture.
     #[cfg(feature = "vision")]
-    pub(crate) fn see(&self, run: &Run<'_>, bytes: &[u8]) -> Result<Embeds> {
+    pub(crate) fn see(&self, run: &Run<'_>, picture: &Part) -> Result<Embeds> {
         let Some(seeing) = &self.seeing else {
             return Err(Error::ModalityOff { modality: "pictures", why: "its checkpoint has no vision tower" });
         };
-        let picture = autoglm_vision::decode(bytes, &autoglm_vision::Limits::default())?;
+        let limits = autoglm_vision::Limits::default();
+        let picture = match picture {
+            Part::Image(bytes) => autoglm_vision::decode(bytes, &limits)?,
+            Part::Pixels { width, height, rgb } => autoglm_vision::Rgb::new(*width, *height, rgb.clone())?,
+            Part::Text(_) => {
+                return Err(Error::ModalityOff { modality: "text as a picture", why: "text has no pixels" });
+            }
+        };
         let patches = seeing.preprocess.patches(run, &picture)?;
         Ok(seeing.tower.encode(run, &patches)?)
     }
 
     #[cfg(not(feature = "vision"))]
-    pub(crate) fn see(&self, _: &Run<'_>, _: &[u8]) -> Result<Embeds> {
+    pub(crate) fn see(&self, _: &Run<'_>, _: &Part) -> Result<Embeds> {
         Err(Error::ModalityOff { modality: "pictures", why: "it was built without the feature `vision`" })
     }
 }

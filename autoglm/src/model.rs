@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{Checkpoint, Embeds, Files, Run, TokenId, Workers};
+use autoglm_core::{Checkpoint, DenseCache, Embeds, Files, KvFormat, Run, TokenId, Workers};
 use autoglm_text::{ChatTemplate, Decoder, TextConfig, Tokenizer};
 use serde_json::Value;
 
 use crate::media::{Eyes, EyesConfig};
 use crate::precision::Weights;
 use crate::stored::Stored;
-use crate::{Error, OpenOptions, Prompt, Result, Session};
+use crate::{Error, OpenOptions, Part, Precision, Prompt, Result, Session};
 
 /// An opened checkpoint, ready to run. Cloning copies a handle; the weights, which stay in the mapped
 /// file, and the worker threads are shared.
@@ -23,6 +23,7 @@ pub struct Model {
 #[derive(Debug)]
 struct Inner {
     workers: Workers,
+    attention: KvFormat,
     weights_bytes: u64,
     isa: &'static str,
     decoder: Decoder,
@@ -90,8 +91,8 @@ impl Model {
         expected.extend(eyes.expected_tensors());
         let verified = stored.verify(&checkpoint, &expected, eyes.unread_prefixes(), options.allow_extra)?;
         let generation: Option<Value> = files.json("generation_config.json")?;
-        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let workers = Workers::new(threads)?;
+        let workers = start_workers(options.threads)?;
+        let precision = stored.precision().or(options.precision);
         let weights = Weights::new(checkpoint, stored, options, Run::new(&workers), &expected);
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
@@ -100,6 +101,7 @@ impl Model {
         drop(weights);
         let inner = Inner {
             workers,
+            attention: precision.map(Precision::attention).unwrap_or_default(),
             weights_bytes,
             isa,
             decoder,
@@ -110,6 +112,51 @@ impl Model {
             warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A model of random weights, made in memory in the precision asked for (bf16 where none is), for
+    /// measuring how fast and how large one of this shape is. It has no tokenizer.
+    ///
+    /// # Errors
+    /// - [`Error::Core`] when there is no room for the weights.
+    /// - What the shape's own configuration reports, where its numbers do not fit each other.
+    #[cfg(feature = "quant")]
+    pub fn synthetic(shape: &crate::Shape, options: &OpenOptions) -> Result<Self> {
+        let config = shape.config("bfloat16");
+        let text = TextConfig::from_json(&config)?;
+        let eyes = EyesConfig::new(&config, None, options)?;
+        let mut expected = text.expected_tensors();
+        expected.extend(eyes.expected_tensors());
+        let workers = start_workers(options.threads)?;
+        let weights = Weights::random(options, Run::new(&workers), &expected)?;
+        let decoder = Decoder::load(weights.source(), text)?;
+        let eyes = eyes.load(weights.source())?;
+        let (weights_bytes, isa) = (weights.bytes(), weights.isa());
+        drop(weights);
+        let inner = Inner {
+            workers,
+            attention: options.precision.map(Precision::attention).unwrap_or_default(),
+            weights_bytes,
+            isa,
+            decoder,
+            eyes,
+            chat: None,
+            image_token: token_field(&config, "image_token_id")?,
+            stop_ids: Vec::new(),
+            warning: None,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A prompt of `rows` rows of which a picture takes as many as it has, for measuring.
+    ///
+    /// # Errors
+    /// - [`Error::ModalityOff`] for a picture that this build or model cannot see.
+    /// - [`Error::Rows`] when the picture alone has as many rows as the prompt, or more.
+    /// - [`Error::Fusion`] when the rows do not fit the context.
+    #[cfg(feature = "quant")]
+    pub fn trial(&self, rows: usize, picture: Option<&crate::Part>) -> Result<crate::Trial> {
+        crate::Trial::new(self, rows, picture)
     }
 
     /// A new conversation.
@@ -135,7 +182,8 @@ impl Model {
         counted.map_err(Error::from)?;
         let mut embeds = Vec::new();
         for (i, bytes) in images.enumerate() {
-            let seen = self.see(&bytes?).map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
+            let seen =
+                self.see(&Part::Image(bytes?)).map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
             embeds.push(seen.0);
         }
         Ok(Prompt::new(self.clone(), ids, &embeds)?)
@@ -160,6 +208,12 @@ impl Model {
         self.inner.weights_bytes
     }
 
+    /// Bytes of weights that generating one token reads: the decoder's layers and its head.
+    #[must_use]
+    pub fn bytes_per_token(&self) -> u64 {
+        self.inner.decoder.bytes_per_step()
+    }
+
     /// What was odd about the checkpoint but is no error, on one line: with `allow_extra`, the tensors
     /// that nothing reads; weights that were packed for another processor.
     #[must_use]
@@ -179,15 +233,20 @@ impl Model {
         self.inner.workers.threads()
     }
 
-    /// The rows of an encoded picture, and how long they took.
-    pub(crate) fn see(&self, bytes: &[u8]) -> Result<(Embeds, Duration)> {
+    /// The rows of a picture, and how long they took.
+    pub(crate) fn see(&self, picture: &Part) -> Result<(Embeds, Duration)> {
         let start = Instant::now();
-        let embeds = self.inner.eyes.see(&self.run(), bytes)?;
+        let embeds = self.inner.eyes.see(&self.run(), picture)?;
         Ok((embeds, start.elapsed()))
     }
 
     pub(crate) fn run(&self) -> Run<'_> {
-        Run::new(&self.inner.workers)
+        Run::new(&self.inner.workers).with_attention(self.inner.attention)
+    }
+
+    /// An empty cache for a whole context.
+    pub(crate) fn empty_cache(&self) -> DenseCache {
+        self.decoder().dense_cache(self.context(), self.inner.attention)
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -205,6 +264,12 @@ impl Model {
     pub(crate) fn chat(&self) -> Result<&Chat> {
         self.inner.chat.as_ref().ok_or(Error::MissingFile { file: "tokenizer.json", purpose: "a conversation" })
     }
+}
+
+/// As many workers as asked for, or as the machine has cores.
+pub(crate) fn start_workers(threads: Option<usize>) -> Result<Workers> {
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    Ok(Workers::new(threads)?)
 }
 
 impl Chat {

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use autoglm_core::{Checkpoint, DenseSource, FloatType, Run, Source, TensorSpec};
+use autoglm_core::{Checkpoint, DenseSource, FloatType, KvFormat, Run, Source, TensorSpec};
 
 use crate::OpenOptions;
 use crate::stored::Stored;
@@ -60,6 +60,22 @@ impl Precision {
         }
     }
 
+    /// The numbers that attention is computed in, and keys and values kept in: exact ones beside exact
+    /// weights, halves where weights are rounded far more than that.
+    pub(crate) fn attention(self) -> KvFormat {
+        match self {
+            Self::F32 | Self::Bf16 | Self::F16 => KvFormat::F32,
+            #[cfg(feature = "quant")]
+            Self::Mixed | Self::Int8 | Self::Int4 => KvFormat::Bf16,
+        }
+    }
+
+    /// Whether some of the weights are integers.
+    #[cfg(feature = "quant")]
+    pub(crate) fn is_integer(self) -> bool {
+        matches!(self, Self::Mixed | Self::Int8 | Self::Int4)
+    }
+
     /// The precision of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -98,6 +114,13 @@ enum Plan {
     Integers(autoglm_quant::Scheme),
 }
 
+/// The body of integer products to run on: of the two widths that some processors have, the one that is
+/// faster here. Their results are the same.
+#[cfg(feature = "quant")]
+fn integer_isa() -> autoglm_kernels::Isa {
+    autoglm_kernels::integer::fastest(autoglm_kernels::Isa::best())
+}
+
 /// A checkpoint in the precision that was asked for.
 pub(crate) enum Weights<'a> {
     /// Floats. The run is for the lifetime: what makes integers borrows it.
@@ -107,6 +130,9 @@ pub(crate) enum Weights<'a> {
     /// What was packed before.
     #[cfg(feature = "quant")]
     Stored { source: Box<autoglm_quant::PackedSource<'a>>, isa: autoglm_kernels::Isa },
+    /// Random ones, for measuring.
+    #[cfg(feature = "quant")]
+    Random { source: Box<autoglm_quant::RandomSource<'a>>, isa: autoglm_kernels::Isa },
 }
 
 impl<'a> Weights<'a> {
@@ -127,7 +153,7 @@ impl<'a> Weights<'a> {
         expected: &[TensorSpec],
     ) -> Self {
         #[cfg(feature = "quant")]
-        if let Stored::Packed(manifest) = stored {
+        if let Stored::Packed(manifest, _) = stored {
             let isa = autoglm_kernels::Isa::best();
             let source = autoglm_quant::PackedSource::new(checkpoint, manifest, isa, run);
             return Self::Stored { source: Box::new(source), isa };
@@ -137,7 +163,7 @@ impl<'a> Weights<'a> {
             Some(Plan::Floats(kind)) => Self::Dense(DenseSource::new(checkpoint, Some(kind)), PhantomData),
             #[cfg(feature = "quant")]
             Some(Plan::Integers(scheme)) => {
-                let isa = autoglm_kernels::Isa::best();
+                let isa = integer_isa();
                 let mut source = autoglm_quant::QuantSource::new(checkpoint, scheme, isa, run);
                 if let Some(progress) = &options.progress {
                     let total = scheme.weights(expected);
@@ -148,6 +174,19 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Random weights of a model of the tensors `expected`.
+    #[cfg(feature = "quant")]
+    pub(crate) fn random(options: &OpenOptions, run: Run<'a>, expected: &[TensorSpec]) -> crate::Result<Self> {
+        let (scheme, kind) = match options.precision.map(Precision::plan) {
+            None => (None, FloatType::Bf16),
+            Some(Plan::Floats(kind)) => (None, kind),
+            Some(Plan::Integers(scheme)) => (Some(scheme), FloatType::Bf16),
+        };
+        let isa = integer_isa();
+        let source = autoglm_quant::RandomSource::new(expected, scheme, kind, isa, run)?;
+        Ok(Self::Random { source: Box::new(source), isa })
+    }
+
     pub(crate) fn source(&self) -> &dyn Source {
         match self {
             Self::Dense(source, _) => source,
@@ -155,6 +194,8 @@ impl<'a> Weights<'a> {
             Self::Packed { source, .. } => &**source,
             #[cfg(feature = "quant")]
             Self::Stored { source, .. } => &**source,
+            #[cfg(feature = "quant")]
+            Self::Random { source, .. } => &**source,
         }
     }
 
@@ -166,6 +207,8 @@ impl<'a> Weights<'a> {
             Self::Packed { source, .. } => source.weights_bytes(),
             #[cfg(feature = "quant")]
             Self::Stored { source, .. } => source.weights_bytes(),
+            #[cfg(feature = "quant")]
+            Self::Random { source, .. } => source.weights_bytes(),
         }
     }
 
@@ -173,7 +216,7 @@ impl<'a> Weights<'a> {
     pub(crate) fn isa(&self) -> &'static str {
         match self {
             #[cfg(feature = "quant")]
-            Self::Packed { isa, .. } | Self::Stored { isa, .. } => isa.name(),
+            Self::Packed { isa, .. } | Self::Stored { isa, .. } | Self::Random { isa, .. } => isa.name(),
             Self::Dense(..) => autoglm_core::float::isa(),
         }
     }

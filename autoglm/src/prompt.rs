@@ -30,7 +30,7 @@ impl Prompt {
         let limit = model.context();
         let mut assembly = Assembly::new(limit);
         assembly.append(ids, media, model.image_token())?;
-        let cache = model.decoder().dense_cache(limit)?;
+        let cache = model.empty_cache();
         Ok(Self { model, assembly, cache, last: None })
     }
 

@@ -73,8 +73,8 @@ impl Session {
         self.model.chat()?;
         let content = match part {
             Part::Text(text) => Content::Text(text),
-            Part::Image(bytes) => {
-                let (embeds, took) = self.model.see(&bytes)?;
+            picture @ (Part::Image(_) | Part::Pixels { .. }) => {
+                let (embeds, took) = self.model.see(&picture)?;
                 self.vision += took;
                 self.media.push(embeds);
                 Content::Image
@@ -158,7 +158,7 @@ impl Session {
         let decoder = self.model.decoder();
         let cache = match cache {
             Some(cache) => cache,
-            empty => empty.insert(decoder.dense_cache(self.model.context())?),
+            empty => empty.insert(self.model.empty_cache()),
         };
         // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;

@@ -4,14 +4,14 @@ use autoglm_core::checkpoint::Verified;
 use autoglm_core::{Checkpoint, TensorSpec};
 use serde_json::Value;
 
-use crate::{Error, OpenOptions, Result};
+use crate::{Error, OpenOptions, Precision, Result};
 
 /// Floats, or what was packed before.
 #[derive(Debug)]
 pub(crate) enum Stored {
     Floats,
     #[cfg(feature = "quant")]
-    Packed(autoglm_quant::Manifest),
+    Packed(autoglm_quant::Manifest, Precision),
 }
 
 impl Stored {
@@ -25,9 +25,15 @@ impl Stored {
         let Some(manifest) = autoglm_quant::Manifest::read(config)? else {
             return Ok(Self::Floats);
         };
-        match options.precision.filter(|asked| asked.name() != manifest.precision) {
-            Some(asked) => Err(Error::Packed { stored: manifest.precision, asked: asked.name() }),
-            None => Ok(Self::Packed(manifest)),
+        let own = Precision::named(&manifest.precision).filter(|own| own.is_integer());
+        let own = own.ok_or_else(|| autoglm_core::Error::Config {
+            field: "quantization_config.precision",
+            got: manifest.precision.chars().take(80).collect(),
+            why: "is none of mixed, int8 and int4",
+        })?;
+        match options.precision.filter(|asked| *asked != own) {
+            Some(asked) => Err(Error::Packed { stored: own.name(), asked: asked.name() }),
+            None => Ok(Self::Packed(manifest, own)),
         }
     }
 
@@ -47,6 +53,15 @@ impl Stored {
         }
     }
 
+    /// The precision of packed weights.
+    pub(crate) fn precision(&self) -> Option<Precision> {
+        match self {
+            Self::Floats => None,
+            #[cfg(feature = "quant")]
+            Self::Packed(_, own) => Some(*own),
+        }
+    }
+
     /// Holds `checkpoint` against a model of the dense tensors `expected`.
     ///
     /// # Errors
@@ -61,7 +76,7 @@ impl Stored {
         match self {
             Self::Floats => Ok(checkpoint.verify(expected, ignored, allow_extra)?),
             #[cfg(feature = "quant")]
-            Self::Packed(manifest) => {
+            Self::Packed(manifest, _) => {
                 let expected = manifest.expected(checkpoint, expected);
                 let ignored = [ignored, &[autoglm_quant::PADDING]].concat();
                 Ok(checkpoint.verify(&expected, &ignored, allow_extra)?)

@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use autoglm_core::attention::{Attend, Mask, attend};
 use autoglm_core::rope::{Pairing, Rope};
-use autoglm_core::{Before, FloatType, Member, Positions, Run, Source, TensorSpec, Workers};
+use autoglm_core::{Before, FloatType, KeyValues, KvFormat, Member, Positions, Run, Source, TensorSpec, Workers};
 use benches::{random_rows, random_source};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -38,15 +38,23 @@ fn dense(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     let workers = Workers::new(2).expect("two threads");
     let run = Run::new(&workers);
-    let mut group = criterion.benchmark_group("attend/32x128/kv2/2t");
-    for (n, past) in [(1, 4095), (128, 3968)] {
-        let (q, k, v) =
-            (random_rows(&[n, 32, 128]), random_rows(&[2, past + n, 128]), random_rows(&[2, past + n, 128]));
-        let how = Attend { mask: Mask::Causal { past }, scale: 0.088 };
-        assert_eq!(attend(&run, &q, &k, &v, how).expect("it attends").dims(), [n, 32, 128]);
-        group.bench_function(BenchmarkId::from_parameter(format!("{n}+{past}")), |b| {
-            b.iter(|| attend(&run, black_box(&q), &k, &v, how))
-        });
+    for (name, format) in [("f32", KvFormat::F32), ("bf16", KvFormat::Bf16)] {
+        let mut group = criterion.benchmark_group(format!("attend/32x128/kv2/{name}/{}/2t", run.isa().name()));
+        for (n, past) in [(1, 4095), (128, 3968)] {
+            let q = random_rows(&[n, 32, 128]);
+            let (k, v) = (random_rows(&[past + n, 2, 128]), random_rows(&[past + n, 2, 128]));
+            let mut stored = KeyValues::new(2, 128, format);
+            stored.reserve(past + n).expect("a few megabytes");
+            stored.push(&run, &k, &v).expect("there is room");
+            let how = Attend { mask: Mask::Causal { past }, scale: 0.088 };
+            assert_eq!(attend(&run, &q, &stored, how).expect("it attends").dims(), [n, 32, 128]);
+            // Scores and answers: two products of d for every query head and key that is seen.
+            let seen = n * past + n * (n + 1) / 2;
+            group.throughput(Throughput::Elements((2 * 128 * 32 * seen) as u64));
+            group.bench_function(BenchmarkId::from_parameter(format!("{n}+{past}")), |b| {
+                b.iter(|| attend(&run, black_box(&q), &stored, how))
+            });
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use autoglm_core::{FloatType, KvCache, Run, TokenId, Want, Workers};
+use autoglm_core::{FloatType, KvCache, KvFormat, Run, TokenId, Want, Workers};
 use autoglm_text::{Decoder, Sampler, Sampling, TextConfig};
 use benches::random_source;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -24,7 +24,7 @@ fn layer(criterion: &mut Criterion) {
     for n in [1usize, 128] {
         let ids: Vec<TokenId> = (0..n as u32).map(TokenId).collect();
         let input = decoder.text_input(&ids, 0, Want::Nothing).expect("ids of the table");
-        let mut cache = decoder.dense_cache(256).expect("an empty cache");
+        let mut cache = decoder.dense_cache(256, KvFormat::F32);
         decoder.forward(&run, &input, &mut cache).expect("it runs");
         assert_eq!(cache.len(0), n);
         group.throughput(Throughput::Elements(n as u64));

@@ -4,13 +4,22 @@ use std::sync::Arc;
 
 use autoglm_core::{Checkpoint, DenseSource, FloatType, TensorSpec};
 
-/// A source over random tensors of these shapes, stored as `kind`. Numbers are small enough that
-/// activations stay finite through any number of layers.
+/// A source over random tensors of these shapes, stored as `kind`.
+///
+/// # Panics
+/// As for [`random_checkpoint`].
+#[must_use]
+pub fn random_source(specs: &[TensorSpec], kind: FloatType) -> DenseSource {
+    DenseSource::new(random_checkpoint(specs, kind), None)
+}
+
+/// Random tensors of these shapes, stored as `kind`. Numbers are small enough that activations stay
+/// finite through any number of layers.
 ///
 /// # Panics
 /// When the shapes overflow; they are the benchmarks' own.
 #[must_use]
-pub fn random_source(specs: &[TensorSpec], kind: FloatType) -> DenseSource {
+pub fn random_checkpoint(specs: &[TensorSpec], kind: FloatType) -> Arc<Checkpoint> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut header = serde_json::Map::new();
     let mut data = Vec::new();
@@ -31,8 +40,7 @@ pub fn random_source(specs: &[TensorSpec], kind: FloatType) -> DenseSource {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.append(&mut header);
     file.append(&mut data);
-    let checkpoint = Checkpoint::from_bytes(file).expect("a well-formed file");
-    DenseSource::new(Arc::new(checkpoint), None)
+    Arc::new(Checkpoint::from_bytes(file).expect("a well-formed file"))
 }
 
 /// Random rows (n, c).

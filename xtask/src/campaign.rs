@@ -12,28 +12,26 @@ use crate::{process, workspace};
 /// `cargo run --release -p xtask -- campaign …` where the time is part of the answer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Which one
-    #[arg(value_enum, value_name = "NAME")]
-    name: Name,
+    #[command(subcommand)]
+    campaign: Campaign,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
+#[derive(Debug, clap::Subcommand)]
+enum Campaign {
     /// A million damaged checkpoint files: each is refused, or read as the safetensors crate reads it
     Mutations,
     /// Every golden case: how far the logits are from those of transformers
     Parity,
-    /// 100 screens that the tiny checkpoint never saw: taps inside the named icon, with thinking and without
-    Taps,
+    Taps(taps::Arguments),
 }
 
 /// # Errors
 /// The campaign cannot be run, or what it holds does not hold.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    match arguments.name {
-        Name::Mutations => mutations(),
-        Name::Parity => parity::run(workspace::root()),
-        Name::Taps => taps::run(workspace::root()),
+    match &arguments.campaign {
+        Campaign::Mutations => mutations(),
+        Campaign::Parity => parity::run(workspace::root()),
+        Campaign::Taps(arguments) => taps::run(workspace::root(), arguments),
     }
 }
 

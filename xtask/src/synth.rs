@@ -7,16 +7,16 @@
 mod config;
 mod noise;
 mod plan;
-mod shape;
 mod shards;
 mod tokenizer;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
+use autoglm::Shape;
+
 use crate::error::Result;
 use crate::publish::{publish, write_file};
-use shape::Shape;
 use shards::StoredAs;
 
 /// The largest weight file, in bytes: where Hugging Face's own tools have cut for years.
@@ -41,8 +41,8 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
     /// Whose shape to take
-    #[arg(long, value_enum)]
-    shape: shape::Name,
+    #[arg(long, value_parser = shape_named)]
+    shape: Shape,
     /// Decoder layers instead of the shape's own number
     #[arg(long, value_name = "N", value_parser = layer_count())]
     layers: Option<u16>,
@@ -61,6 +61,10 @@ pub(crate) struct Arguments {
     out: PathBuf,
 }
 
+fn shape_named(name: &str) -> std::result::Result<Shape, String> {
+    Shape::named(name).ok_or_else(|| format!("the shapes are {}", Shape::NAMES.join(", ")))
+}
+
 /// No relative of the model comes near the upper end; it keeps a slip of the finger from filling
 /// the disk.
 fn layer_count() -> clap::builder::RangedI64ValueParser<u16> {
@@ -71,9 +75,8 @@ fn layer_count() -> clap::builder::RangedI64ValueParser<u16> {
 /// - `--out` exists already or its parent does not.
 /// - A file cannot be written, for example because the disk is full.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut shape = Shape::named(arguments.shape);
-    shape.layers = arguments.layers.map_or(shape.layers, usize::from);
-    shape.vision.depth = arguments.vision_layers.map_or(shape.vision.depth, usize::from);
+    let shape = arguments.shape.clone();
+    let shape = shape.layers(arguments.layers.map(usize::from)).vision_layers(arguments.vision_layers.map(usize::from));
 
     let start = Instant::now();
     let mut written = shards::Written::default();

@@ -43,6 +43,13 @@ impl TensorBytes {
     }
 }
 
+impl TensorBytes {
+    /// What holds the bytes, and perhaps others around them.
+    pub(crate) fn into_backing(self) -> Backing {
+        self.backing
+    }
+}
+
 impl Deref for TensorBytes {
     type Target = [u8];
 

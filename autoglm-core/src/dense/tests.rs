@@ -79,8 +79,8 @@ fn wide(x: &[f32]) -> Vec<f64> {
 
 #[test]
 fn maps_of_every_format_and_ragged_size_match_f64_with_and_without_bias() {
-    // Below and above the number of rows that takes another path, around the vector width, around a task's rows.
-    for (rows, k) in [(1, 1), (3, 5), (64, 32), (65, 33), (130, 67), (7, 300)] {
+    // Around the vector width, around a task's rows.
+    for (rows, k) in [(1, 1), (3, 5), (96, 32), (97, 33), (130, 67), (7, 300)] {
         for kind in KINDS {
             let (weight, bias) = (sample(rows * k, 1), sample(rows, 2));
             let source = DenseSource::new(
@@ -110,19 +110,26 @@ fn maps_of_every_format_and_ragged_size_match_f64_with_and_without_bias() {
 }
 
 #[test]
-fn a_weight_of_several_tiles_is_put_together_in_order() {
-    let (rows, k) = (TILE_NUMBERS / 1024 + 77, 1024);
+fn a_weight_of_several_tasks_is_put_together_in_order_whatever_the_rows_and_threads() {
+    let (rows, k, n) = (3 * ROWS_PER_TASK + 77, 1030, 9);
     let weight = sample(rows * k, 1);
     let stored = [Stored { name: "m.weight", kind: FloatType::Bf16, shape: &[rows, k], values: weight.clone() }];
     let map =
         DenseSource::new(checkpoint(&stored), None).projection(&[Member::new("m", rows, k)], &Before::Nothing).unwrap();
     let weight = rounded(FloatType::Bf16, &weight);
     let naive = Naive { weight: &weight, bias: None, k };
-    let x = sample((FEW_ROWS + 1) * k, 3);
-    for (x, got) in x.chunks(k).zip(forward(&*map, &x, k)) {
-        for (row, got) in got.into_iter().enumerate() {
-            naive.check(row, &wide(x), 0.0, got);
+    let x = sample(n * k, 3);
+    let together = forward(&*map, &x, k);
+    for (x, got) in x.chunks(k).zip(&together) {
+        for (row, got) in got.iter().enumerate() {
+            naive.check(row, &wide(x), 0.0, *got);
         }
+        assert_eq!(&forward(&*map, x, k)[0], got);
+    }
+    for threads in [1, 3] {
+        let workers = Workers::new(threads).unwrap();
+        let x = from_rows(x.clone(), &[n, k]).unwrap();
+        assert_eq!(map.forward(&Run::new(&workers), &x).unwrap().to_vec2::<f32>().unwrap(), together);
     }
 }
 

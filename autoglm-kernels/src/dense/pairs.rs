@@ -58,7 +58,7 @@ pub fn gemm(isa: Isa, x: &[bf16], weights: Rows<'_>, bias: Option<&[f32]>, out: 
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16(proof) => avx512::product(proof, job, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(proof) => {
+        Isa::Avx512Vnni256(proof) | Isa::Avx512Vnni(proof) => {
             #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
             fn body(proof: crate::isa::Avx512Vnni, job: Job<'_>, out: Block<'_>) {
                 product::<crate::lanes::avx512::Zmm>(proof, job, out);

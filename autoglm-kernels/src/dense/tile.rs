@@ -23,7 +23,7 @@ pub(super) struct Job<'a> {
 pub(super) fn multiply(isa: Isa, job: Job<'_>, out: Block<'_>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(proof) => avx512(proof, job, out),
+        Isa::Avx512Vnni256(proof) | Isa::Avx512Vnni(proof) => avx512(proof, job, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16(proof) => avx512(proof.vnni(), job, out),
         #[cfg(target_arch = "x86_64")]

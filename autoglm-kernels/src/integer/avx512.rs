@@ -17,15 +17,16 @@
 
 use std::arch::x86_64::*;
 
-use half::f16;
-
-use super::{Groups, Rows, Weights};
+use super::panel::{Panel, Part, panels, parts};
+use super::{Rows, Weights};
 use crate::Block;
 use crate::isa::Avx512Vnni;
-use crate::layout::{Bits, Layout, padded_inputs};
+use crate::layout::{Bits, Layout};
 
-/// Rows of a tile.
-const TILE: usize = 6;
+/// Rows of a tile on codes of so many bits: to unpack 4-bit codes takes the registers of one row.
+const fn tile_rows(bits: usize) -> usize {
+    if bits == 8 { 6 } else { 5 }
+}
 
 /// How far ahead of the multiplication codes are fetched, in bytes.
 const AHEAD: usize = 4096;
@@ -36,72 +37,32 @@ pub(super) fn gemm(_: Avx512Vnni, weights: &Weights<'_>, rows: Rows<'_>, first_p
     // SAFETY: the proof says that the processor has the instructions.
     unsafe {
         match (weights.bits, weights.groups) {
-            (Bits::Eight, None) => panels::<8, false>(weights, rows, first_panel, out),
-            (Bits::Eight, Some(_)) => panels::<8, true>(weights, rows, first_panel, out),
-            (Bits::Four, _) => panels::<4, true>(weights, rows, first_panel, out),
+            (Bits::Eight, None) => all::<8, false>(weights, rows, first_panel, out),
+            (Bits::Eight, Some(_)) => all::<8, true>(weights, rows, first_panel, out),
+            (Bits::Four, _) => all::<4, true>(weights, rows, first_panel, out),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn panels<const BITS: usize, const GROUPED: bool>(
+fn all<const BITS: usize, const GROUPED: bool>(
     weights: &Weights<'_>,
     rows: Rows<'_>,
     first_panel: usize,
     out: &mut Block<'_>,
 ) {
-    let k_padded = padded_inputs(weights.k);
-    let count = Groups::count(weights.sum_width(), weights.k);
-    for (index, start) in (0..out.columns()).step_by(64).enumerate() {
-        let panel = first_panel + index;
-        let view = Panel {
-            codes: &weights.codes[panel * weights.panel_bytes()..][..weights.panel_bytes()],
-            factors: weights.groups.map_or(&[], |groups| &groups.factors[panel * count * 64..][..count * 64]),
-            width: weights.sum_width(),
-            columns: start..(start + 64).min(out.columns()),
-            channel: &weights.channel[panel * 64..],
-            bias: weights.bias.map(|bias| &bias[panel * 64..]),
-        };
-        let mut row = 0;
-        while row < rows.len() {
-            let many = (rows.len() - row).min(TILE);
-            let part = Part {
-                codes: &rows.codes[row * k_padded..][..many * k_padded],
-                scales: &rows.scales[row..][..many],
-                sums: &rows.sums[row * count..][..many * count],
-                k_padded,
-                row,
-            };
-            match many {
-                1 => tile::<1, BITS, GROUPED>(&view, &part, out),
-                2 => tile::<2, BITS, GROUPED>(&view, &part, out),
-                3 => tile::<3, BITS, GROUPED>(&view, &part, out),
-                4 => tile::<4, BITS, GROUPED>(&view, &part, out),
-                5 => tile::<5, BITS, GROUPED>(&view, &part, out),
-                _ => tile::<6, BITS, GROUPED>(&view, &part, out),
+    for panel in panels(weights, first_panel, out.columns()) {
+        for part in parts(rows, tile_rows(BITS)) {
+            match part.len() {
+                1 => tile::<1, BITS, GROUPED>(&panel, &part, out),
+                2 => tile::<2, BITS, GROUPED>(&panel, &part, out),
+                3 => tile::<3, BITS, GROUPED>(&panel, &part, out),
+                4 => tile::<4, BITS, GROUPED>(&panel, &part, out),
+                5 => tile::<5, BITS, GROUPED>(&panel, &part, out),
+                _ => tile::<6, BITS, GROUPED>(&panel, &part, out),
             }
-            row += many;
         }
     }
-}
-
-/// 64 outputs.
-struct Panel<'a> {
-    codes: &'a [u8],
-    factors: &'a [f16], // (groups, 64)
-    width: usize,
-    columns: std::ops::Range<usize>,
-    channel: &'a [f32],
-    bias: Option<&'a [f32]>,
-}
-
-/// The rows of one tile.
-struct Part<'a> {
-    codes: &'a [i8],
-    scales: &'a [f32],
-    sums: &'a [i32],
-    k_padded: usize,
-    row: usize,
 }
 
 type Tile<const M: usize> = [[__m512i; 4]; M];
@@ -113,22 +74,21 @@ fn tile<const M: usize, const BITS: usize, const GROUPED: bool>(
     part: &Part<'_>,
     out: &mut Block<'_>,
 ) {
-    let k = part.k_padded;
+    let k = panel.k();
     assert!(part.codes.len() == M * k && panel.codes.len() * 8 == 64 * k * BITS, "codes of whole tiles");
-    let count = part.sums.len() / M;
     let offset = if BITS == 8 { 128 } else { 8 };
     let begin = |group: usize| -> Tile<M> {
-        std::array::from_fn(|m| [_mm512_set1_epi32(part.sums[m * count + group].wrapping_mul(-offset)); 4])
+        std::array::from_fn(|m| [_mm512_set1_epi32(part.sum(m, group).wrapping_mul(-offset)); 4])
     };
     let mut totals = [[_mm512_setzero_ps(); 4]; M];
     if GROUPED {
-        for group in 0..count {
-            let from = group * panel.width;
-            let to = (from + panel.width).min(k);
+        for (group, inputs) in panel.groups().enumerate() {
+            let (from, to) = (inputs.start, inputs.end);
             // SAFETY: `from..to` lies within the k columns that were checked above.
             let sums = unsafe { multiply::<M, BITS>(panel.codes, part.codes, k, from, to, begin(group)) };
+            let factors: &[_; 64] = panel.factors(group);
             let factors: [__m512; 4] = std::array::from_fn(|j| {
-                let factors = &panel.factors[group * 64 + j * 16..][..16];
+                let factors = &factors[j * 16..][..16];
                 // SAFETY: 16 factors of 16 bits are the 32 bytes that are read.
                 _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(factors.as_ptr().cast()) })
             });
@@ -147,7 +107,7 @@ fn tile<const M: usize, const BITS: usize, const GROUPED: bool>(
             }
         }
     }
-    for m in 0..M {
+    for (m, totals) in totals.iter().enumerate() {
         let scale = _mm512_set1_ps(part.scales[m]);
         let row = &mut out.row(part.row + m)[panel.columns.clone()];
         for (j, out) in row.chunks_mut(16).enumerate() {
@@ -157,7 +117,7 @@ fn tile<const M: usize, const BITS: usize, const GROUPED: bool>(
             // have as many from `at` on, since the columns end with the last output.
             unsafe {
                 let channel = _mm512_maskz_loadu_ps(mask, panel.channel[at..][..out.len()].as_ptr());
-                let mut value = _mm512_mul_ps(totals[m][j], _mm512_mul_ps(scale, channel));
+                let mut value = _mm512_mul_ps(totals[j], _mm512_mul_ps(scale, channel));
                 if let Some(bias) = panel.bias {
                     value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, bias[at..][..out.len()].as_ptr()));
                 }

@@ -165,6 +165,22 @@ impl Lanes for Ymm {
     }
 
     #[inline(always)]
+    fn store_bits(self, to: &mut [u32; 16]) {
+        avx2!({
+            _mm256_storeu_ps(to.as_mut_ptr().cast(), self.0[0]);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8).cast(), self.0[1]);
+        });
+    }
+
+    #[inline(always)]
+    fn store_words(words: YmmWords, to: &mut [u32; 16]) {
+        avx2!({
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), words.0[0]);
+            _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), words.0[1]);
+        });
+    }
+
+    #[inline(always)]
     fn of_words(words: YmmWords) -> Self {
         avx2!(Self([_mm256_castsi256_ps(words.0[0]), _mm256_castsi256_ps(words.0[1])]))
     }

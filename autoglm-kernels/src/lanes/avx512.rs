@@ -153,6 +153,16 @@ impl Lanes for Zmm {
     }
 
     #[inline(always)]
+    fn store_bits(self, to: &mut [u32; 16]) {
+        avx512!(_mm512_storeu_ps(to.as_mut_ptr().cast(), self.0));
+    }
+
+    #[inline(always)]
+    fn store_words(words: __m512i, to: &mut [u32; 16]) {
+        avx512!(_mm512_storeu_si512(to.as_mut_ptr().cast(), words));
+    }
+
+    #[inline(always)]
     fn of_words(words: __m512i) -> Self {
         Self(avx512!(_mm512_castsi512_ps(words)))
     }

@@ -176,6 +176,19 @@ impl Lanes for Quads {
     }
 
     #[inline(always)]
+    fn store_bits(self, to: &mut [u32; 16]) {
+        Self::store_words(QuadWords(each!(vreinterpretq_u32_f32(self.0))), to);
+    }
+
+    #[inline(always)]
+    fn store_words(words: QuadWords, to: &mut [u32; 16]) {
+        let (quads, _) = to.as_chunks_mut::<4>();
+        for (quad, register) in quads.iter_mut().zip(words.0) {
+            neon!(vst1q_u32(quad.as_mut_ptr(), register));
+        }
+    }
+
+    #[inline(always)]
     fn of_words(words: QuadWords) -> Self {
         Self(each!(vreinterpretq_f32_u32(words.0)))
     }

@@ -131,6 +131,16 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    fn store_bits(self, to: &mut [u32; 16]) {
+        *to = self.0.map(f32::to_bits);
+    }
+
+    #[inline(always)]
+    fn store_words(words: [u32; 16], to: &mut [u32; 16]) {
+        *to = words;
+    }
+
+    #[inline(always)]
     fn of_words(words: [u32; 16]) -> Self {
         Self(words.map(f32::from_bits))
     }

@@ -71,7 +71,7 @@ fn every_implementation_has_the_bits_of_plain_rust() {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2(proof) => all::<avx2::Ymm>(proof, seed),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Vnni(proof) => all::<avx512::Zmm>(proof, seed),
+                Isa::Avx512Vnni256(proof) | Isa::Avx512Vnni(proof) => all::<avx512::Zmm>(proof, seed),
                 #[cfg(target_arch = "aarch64")]
                 Isa::Neon(proof) => all::<neon::Quads>(proof, seed),
                 _ => continue,

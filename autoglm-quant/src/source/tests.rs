@@ -224,7 +224,7 @@ fn a_tied_head_is_quantised_and_its_embedding_is_not() {
         let rows = with_rows(&table.rows(&[autoglm_core::TokenId(3)]).unwrap(), <[f32]>::to_vec).unwrap();
         assert_eq!(rows, weights[3 * k..4 * k]);
         let before = source.weights_bytes();
-        let head = source.projection(&[member.clone()], &Before::Nothing).unwrap();
+        let head = source.projection(std::slice::from_ref(&member), &Before::Nothing).unwrap();
         let x = normal(&mut rng, k);
         let error = error(&forward(&workers, &*head, &x), &weights, &x, k);
         assert!(error < STUDY * 0.0129, "{error}");

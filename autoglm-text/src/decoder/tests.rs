@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use autoglm_core::{Checkpoint, DenseSource, Files, TokenId, Workers};
-use autoglm_testing::{Golden, assert_close, distance};
+use autoglm_core::{Checkpoint, DenseSource, Files, KvFormat, TokenId, Workers};
+use autoglm_testing::{Golden, assert_close, assert_same, distance};
 use proptest::prelude::*;
 
 use super::*;
@@ -12,8 +12,6 @@ use super::*;
 const STAGE: f64 = 5e-5;
 /// The bound for logits of text in f32.
 const LOGITS: f64 = 1e-4;
-/// Laws compare two orders of the same f32 sums.
-const LAW: f64 = 1e-5;
 
 struct Case {
     golden: Golden,
@@ -46,7 +44,7 @@ impl Case {
     }
 
     fn cache(&self) -> DenseCache {
-        self.decoder.dense_cache(4096).unwrap()
+        self.decoder.dense_cache(4096, KvFormat::F32)
     }
 
     fn logits(&self, input: &DecoderInput) -> Tensor {
@@ -124,12 +122,42 @@ fn rotated_queries_and_keys_equal_transformers() {
 fn cached_decode_equals_full_forward() {
     let case = Case::open("text-v5");
     let all = ids(24, 1);
-    let whole = case.logits(&case.text(&all, Want::All));
-    let mut cache = case.cache();
-    for (i, id) in all.iter().enumerate() {
-        let input = case.decoder.text_input(&[TokenId(*id)], i as u32, Want::Last).unwrap();
-        let row = case.decoder.forward(&case.run(), &input, &mut cache).unwrap().unwrap();
-        assert_close(&format!("row {i}"), &row, &whole.narrow(0, i, 1).unwrap(), LAW);
+    for format in [KvFormat::F32, KvFormat::Bf16] {
+        let cache = || case.decoder.dense_cache(100, format);
+        let whole = case.decoder.forward(&case.run(), &case.text(&all, Want::All), &mut cache()).unwrap().unwrap();
+        let mut grown = cache();
+        for (i, id) in all.iter().enumerate() {
+            let input = case.decoder.text_input(&[TokenId(*id)], i as u32, Want::Last).unwrap();
+            let row = case.decoder.forward(&case.run(), &input, &mut grown).unwrap().unwrap();
+            assert_same(&format!("row {i}"), &row, &whole.narrow(0, i, 1).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_cache_of_bf16_stays_near_the_exact_one() {
+    // Keys, values and weights of three layers are rounded by 2^-9 each.
+    const ROUNDED: f64 = 5e-2;
+    let case = Case::open("one-image");
+    let input = case.input(Want::All);
+    let exact = case.logits(&input);
+    let mut cache = case.decoder.dense_cache(4096, KvFormat::Bf16);
+    let rounded = case.decoder.forward(&case.run(), &input, &mut cache).unwrap().unwrap();
+    println!("{:e}", distance(&rounded, &exact));
+    assert!(distance(&rounded, &exact) > 0.0);
+    assert_close("bf16", &rounded, &exact, ROUNDED);
+}
+
+#[test]
+fn threads_and_instruction_sets_change_no_bit() {
+    let case = Case::open("one-image");
+    let input = case.input(Want::All);
+    let want = case.logits(&input);
+    for isa in autoglm_core::Isa::all() {
+        let workers = Workers::new(3).unwrap();
+        let run = Run::new(&workers).with_isa(isa);
+        let got = case.decoder.forward(&run, &input, &mut case.cache()).unwrap().unwrap();
+        assert_same(isa.name(), &got, &want);
     }
 }
 
@@ -186,7 +214,7 @@ fn two_sequences_in_one_step_equal_two_apart() {
     let (mut cache_a, mut cache_b) = (case.cache(), case.cache());
     let together = case.decoder.step(&case.run(), &mut [(&a, &mut cache_a), (&b, &mut cache_b)]).unwrap();
     for (got, want) in together.iter().zip(&apart) {
-        assert_close("a sequence of a shared step", got.as_ref().unwrap(), want, LAW);
+        assert_same("a sequence of a shared step", got.as_ref().unwrap(), want);
     }
 }
 
@@ -198,7 +226,7 @@ fn only_wanted_logits_are_computed() {
     let all = case.logits(&case.text(&ids(6, 5), Want::All));
     let last = case.logits(&case.text(&ids(6, 5), Want::Last));
     assert_eq!(last.dims2().unwrap(), (1, case.decoder.config().vocab_size));
-    assert_close("the last row", &last, &all.narrow(0, 5, 1).unwrap(), LAW);
+    assert_same("the last row", &last, &all.narrow(0, 5, 1).unwrap());
 }
 
 #[test]
@@ -220,7 +248,7 @@ proptest! {
         let mut start = 0;
         for piece in input.chunks(chunk).unwrap() {
             let rows = case.decoder.forward(&case.run(), &piece, &mut cache).unwrap().unwrap();
-            assert_close("a chunk", &rows, &whole.narrow(0, start, piece.len()).unwrap(), LAW);
+            assert_same("a chunk", &rows, &whole.narrow(0, start, piece.len()).unwrap());
             start += piece.len();
         }
         prop_assert_eq!(start, input.len());
@@ -233,7 +261,7 @@ proptest! {
         let before = case.logits(&case.text(&changed, Want::All));
         changed[at] = if changed[at] == other { (other + 1) % 300 } else { other };
         let after = case.logits(&case.text(&changed, Want::All));
-        assert_close("rows before", &after.narrow(0, 0, at).unwrap(), &before.narrow(0, 0, at).unwrap(), LAW);
+        assert_same("rows before", &after.narrow(0, 0, at).unwrap(), &before.narrow(0, 0, at).unwrap());
         prop_assert!(distance(&after.narrow(0, at, 1).unwrap(), &before.narrow(0, at, 1).unwrap()) > 1e-3);
     }
 }

@@ -1,14 +1,34 @@
 //! Does the tiny checkpoint tap inside the named icon, on screens it never saw?
 //!
 //! The screens, the questions and transformers' greedy answers to them are in
-//! `models/autoglm-tiny/eval`, made by `evaluate.py` from a seed that training never used.
+//! `models/autoglm-tiny/eval`, made by `evaluate.py` from a seed that training never used; with
+//! `--out` it makes as many more as one likes, elsewhere.
 
 use std::path::{Path, PathBuf};
 
-use autoglm::{Action, Answer, Generate, Model, OpenOptions, Part, Thinking};
+use autoglm::{Action, Answer, Generate, Model, OpenOptions, Part, Precision, Thinking};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+
+/// Screens that the tiny checkpoint never saw: taps inside the named icon, with thinking and without
+///
+/// More screens than the 100 committed ones come from
+/// `python models/autoglm-tiny/evaluate.py --count 500 --seed 5000 --out DIR`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How weights are stored [default: as the checkpoint has them]
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
+    /// A directory with an `eval.json` and the screens it names [default: models/autoglm-tiny/eval]
+    #[arg(long, value_name = "DIR")]
+    screens: Option<PathBuf>,
+}
+
+fn precision(name: &str) -> std::result::Result<Precision, String> {
+    let names = || Precision::ALL.iter().map(|precision| precision.name()).collect::<Vec<_>>().join(", ");
+    Precision::named(name).ok_or_else(|| format!("it is one of {}", names()))
+}
 
 /// The evaluation set and what transformers answered.
 #[derive(Debug, Deserialize)]
@@ -33,6 +53,8 @@ struct Expected {
     text: String,
 }
 
+const CHECKPOINT: &str = "models/autoglm-tiny";
+
 /// How many of the answers were right, in one mode.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Score {
@@ -43,16 +65,14 @@ pub(crate) struct Score {
     pub(crate) agree: usize,
 }
 
-/// Runs the first `count` screens in one mode.
-pub(crate) fn score(root: &Path, thinking: Thinking, count: usize) -> Result<Score> {
-    let folder = root.join("models/autoglm-tiny");
-    let set = read_set(&folder.join("eval/eval.json"))?;
-    let model = Model::open_with(&folder, &OpenOptions::default())?;
+/// Runs the first `count` of the screens in `folder` in one mode.
+pub(crate) fn score(model: &Model, folder: &Path, thinking: Thinking, count: usize) -> Result<Score> {
+    let set = read_set(&folder.join("eval.json"))?;
     let mut score = Score::default();
     for screen in set.screens.iter().take(count) {
-        let path = folder.join("eval").join(&screen.file);
+        let path = folder.join(&screen.file);
         let picture = std::fs::read(&path).map_err(Error::file("read", &path))?;
-        let (ids, text) = answer(&model, picture, &screen.prompt, thinking)?;
+        let (ids, text) = answer(model, picture, &screen.prompt, thinking)?;
         let expected = match thinking {
             Thinking::Free => &screen.think,
             Thinking::Skipped => &screen.no_think,
@@ -65,11 +85,15 @@ pub(crate) fn score(root: &Path, thinking: Thinking, count: usize) -> Result<Sco
 }
 
 /// The long form: every screen, both modes.
-pub(crate) fn run(root: &Path) -> Result<()> {
-    let set = read_set(&root.join("models/autoglm-tiny/eval/eval.json"))?;
-    println!("autoglm-tiny on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    let checkpoint = root.join(CHECKPOINT);
+    let folder = arguments.screens.clone().unwrap_or_else(|| checkpoint.join("eval"));
+    let set = read_set(&folder.join("eval.json"))?;
+    let model = Model::open_with(checkpoint, &OpenOptions::default().precision(arguments.precision))?;
+    let stored = arguments.precision.map_or("as stored", Precision::name);
+    println!("autoglm-tiny ({stored}) on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
     for (name, thinking) in [("with thinking", Thinking::Free), ("without", Thinking::Skipped)] {
-        let Score { screens, hits, agree } = score(root, thinking, usize::MAX)?;
+        let Score { screens, hits, agree } = score(&model, &folder, thinking, usize::MAX)?;
         println!(
             "{name:>14}: {hits} of {screens} taps inside the icon, {agree} of {screens} answers equal to transformers'"
         );
@@ -112,9 +136,10 @@ mod tests {
 
     #[test]
     fn unseen_screens_are_tapped_inside_the_icon_as_transformers_does() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CHECKPOINT);
+        let model = Model::open_with(&checkpoint, &OpenOptions::default()).unwrap();
         for thinking in [Thinking::Free, Thinking::Skipped] {
-            let score = score(&root, thinking, SCREENS).unwrap();
+            let score = score(&model, &checkpoint.join("eval"), thinking, SCREENS).unwrap();
             assert_eq!(score, Score { screens: SCREENS, hits: SCREENS, agree: SCREENS }, "{thinking:?}");
         }
     }

@@ -249,6 +249,8 @@ fn a_config_that_says_something_unknown_is_refused_by_its_field() {
         ("version", json!(2)),
         ("layout", json!("avx9")),
         ("decoder", json!("int4-g48")),
+        ("precision", json!("int3")),
+        ("precision", json!("f16")),
         ("quant_method", json!("gptq")),
     ] {
         let mut config = victim.config.clone();

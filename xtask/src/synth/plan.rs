@@ -1,6 +1,6 @@
 //! Which tensors a checkpoint has, in the order they are stored, and how each is drawn.
 
-use super::shape::{CHANNELS, MERGE, PATCH, Shape, TEMPORAL_PATCH};
+use autoglm::Shape;
 
 /// A tensor to be drawn: normal numbers of the given mean and standard deviation.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,10 +57,13 @@ fn tower(shape: &Shape, plan: &mut Plan) {
     // A block's inner layer is `out_hidden_size` wide, which is the decoder's width.
     let (width, out) = (vision.hidden, shape.hidden);
     let at = |rest: &str| format!("model.visual.{rest}");
-    plan.map(at("patch_embed.proj.weight"), &[width, CHANNELS, TEMPORAL_PATCH, PATCH, PATCH]);
+    plan.map(
+        at("patch_embed.proj.weight"),
+        &[width, Shape::CHANNELS, Shape::TEMPORAL_PATCH, Shape::PATCH, Shape::PATCH],
+    );
     plan.bias(at("patch_embed.proj.bias"), width);
     plan.norm(at("post_conv_layernorm.weight"), width);
-    let side = vision.image_size / PATCH;
+    let side = vision.image_size / Shape::PATCH;
     plan.table(at("embeddings.position_embedding.weight"), [side * side, width]);
     for block in 0..vision.depth {
         let at = |rest: &str| format!("model.visual.blocks.{block}.{rest}");
@@ -73,7 +76,7 @@ fn tower(shape: &Shape, plan: &mut Plan) {
         plan.map(at("mlp.down_proj.weight"), &[width, out]);
     }
     plan.norm(at("post_layernorm.weight"), width);
-    plan.map(at("downsample.weight"), &[out, width, MERGE, MERGE]);
+    plan.map(at("downsample.weight"), &[out, width, Shape::MERGE, Shape::MERGE]);
     plan.bias(at("downsample.bias"), out);
     plan.map(at("merger.proj.weight"), &[out, out]);
     plan.norm(at("merger.post_projection_norm.weight"), out);
@@ -117,7 +120,6 @@ impl Plan {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::shape::Name;
     use super::*;
 
     fn parameters(shape: &Shape) -> u64 {
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_large_shape_has_the_tensors_and_parameters_of_the_real_model() {
-        let shape = Shape::named(Name::Glm9b);
+        let shape = Shape::named("glm-4.1v-9b").unwrap();
         let tensors = tensors(&shape);
         let in_tower = |tensor: &&Tensor| tensor.name.starts_with("model.visual.");
         assert_eq!(tensors.iter().filter(in_tower).count(), 181);
@@ -137,13 +139,13 @@ mod tests {
 
     #[test]
     fn the_narrowed_shape_is_as_large_as_its_name_says() {
-        let decoder_and_tower = parameters(&Shape::named(Name::Glm0_9b));
+        let decoder_and_tower = parameters(&Shape::named("glm-4.1v-0.9b").unwrap());
         assert!((900_000_000..1_100_000_000).contains(&decoder_and_tower), "{decoder_and_tower}");
     }
 
     #[test]
     fn names_are_unique_and_fewer_layers_keep_the_rest() {
-        let full = Shape::named(Name::Tiny);
+        let full = Shape::named("tiny").unwrap();
         let mut short = full.clone();
         (short.layers, short.vision.depth) = (1, 1);
         let names = |shape: &Shape| tensors(shape).into_iter().map(|tensor| tensor.name).collect::<Vec<_>>();

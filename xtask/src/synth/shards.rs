@@ -145,12 +145,12 @@ mod tests {
     use serde_json::Value;
 
     use super::super::plan;
-    use super::super::shape::{Name, Shape};
     use super::*;
+    use autoglm::Shape;
 
     /// The tiny shape with hardly any vocabulary: half a megabyte.
     fn tensors() -> Vec<Tensor> {
-        let mut shape = Shape::named(Name::Tiny);
+        let mut shape = Shape::named("tiny").unwrap();
         (shape.vocab, shape.layers, shape.vision.depth) = (64, 1, 1);
         plan::tensors(&shape)
     }

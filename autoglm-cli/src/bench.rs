@@ -1,0 +1,233 @@
+//! `autoglm bench`: how fast a model of this shape is on this machine, beside what the machine can do.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use autoglm::{Machine, Model, OpenOptions, Part, Shape, Trial};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::model::Named;
+use crate::stats::{forget_peak_rss, peak_rss_bytes};
+
+/// The first answer token after a short question to a warm model: what the authors of the system aim
+/// at.
+const FIRST_TOKEN_GOAL: Duration = Duration::from_millis(350);
+
+/// Rows of that question, and how often it is asked.
+const QUESTION: usize = 20;
+const QUESTIONS: usize = 7;
+
+/// Measure prefill, decode and vision of a model with random weights
+///
+/// The weights are made in memory, already in the precision asked for, so no checkpoint is needed and
+/// nothing that is said means anything. The limits of the machine are measured before and after, on the
+/// same threads, and the better of each counts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Whose shape to take: glm-4.1v-9b, glm-4.1v-0.9b or tiny
+    #[arg(long, value_parser = shape_named, default_value = "glm-4.1v-0.9b")]
+    shape: Shape,
+    /// Decoder layers instead of the shape's own number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    layers: Option<u16>,
+    /// Blocks of the vision tower instead of the shape's own number; 0 builds no tower
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    vision_layers: Option<u16>,
+    /// How weights are stored
+    #[arg(long, value_enum, default_value = "int8")]
+    precision: Named,
+    /// Rows of the prompt, a picture's rows included
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = rows())]
+    prompt: u32,
+    /// Tokens to generate
+    #[arg(long = "gen", value_name = "N", default_value_t = 32, value_parser = rows())]
+    generate: u32,
+    /// Size of a picture in pixels, before it is resized: 1080x2400
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    image: Option<(u32, u32)>,
+    /// Runs of the prefill, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    repeat: u16,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+fn rows() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=65_536)
+}
+
+fn shape_named(name: &str) -> Result<Shape, String> {
+    Shape::named(name).ok_or_else(|| format!("the shapes are {}", Shape::NAMES.join(", ")))
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    match sides {
+        Some((w @ 1..=16_384, h @ 1..=16_384)) => Ok((w, h)),
+        _ => Err("a size is WIDTHxHEIGHT, each from 1 to 16384".into()),
+    }
+}
+
+/// Runs the command.
+pub(crate) fn bench(args: &Args) -> Result<(), Error> {
+    let shape = args.shape.clone();
+    let shape = shape.layers(args.layers.map(usize::from)).vision_layers(args.vision_layers.map(usize::from));
+    let threads = args.threads.map(usize::from);
+    // Before there are weights, so that the memory it takes is not counted beside them.
+    let before = Machine::measure(threads)?;
+    forget_peak_rss();
+    let model = Model::synthetic(&shape, &OpenOptions::default().precision(args.precision.0).threads(threads))?;
+    let picture = args.image.map(|(width, height)| picture(width, height));
+    let mut trial = model.trial(args.prompt as usize, picture.as_ref())?;
+    let prefill = median((0..args.repeat).map(|_| trial.prefill()).collect::<Result<_, _>>()?);
+    let decode = median(trial.decode(args.generate as usize)?);
+    let first = median((0..QUESTIONS).map(|_| trial.ask(QUESTION)).collect::<Result<_, _>>()?);
+    let peak_rss = peak_rss_bytes();
+    let machine = before.best(Machine::measure(threads)?);
+    let measured =
+        Measured { args, shape: &shape, model: &model, trial: &trial, prefill, decode, first, machine, peak_rss };
+    let text = if args.json { format!("{}\n", measured.json()) } else { measured.table() };
+    std::io::stdout().write_all(text.as_bytes()).map_err(Error::Output)
+}
+
+/// A picture with something in it, so that nothing can take a shortcut.
+fn picture(width: u32, height: u32) -> Part {
+    let sample = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+    Part::pixels(width, height, (0..width * height * 3).map(sample).collect::<Vec<_>>())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+struct Measured<'a> {
+    args: &'a Args,
+    shape: &'a Shape,
+    model: &'a Model,
+    trial: &'a Trial,
+    prefill: Duration,
+    decode: Duration,
+    first: Duration,
+    machine: Machine,
+    peak_rss: Option<u64>,
+}
+
+impl Measured<'_> {
+    fn prefill_gops(&self) -> f64 {
+        2.0 * self.shape.decoder_macs() as f64 * f64::from(self.args.prompt) / self.prefill.as_secs_f64() / 1e9
+    }
+
+    fn decode_gbs(&self) -> f64 {
+        self.model.bytes_per_token() as f64 / self.decode.as_secs_f64() / 1e9
+    }
+
+    fn prefill_of_peak(&self) -> Option<f64> {
+        self.machine.dot_peak_gops.map(|peak| self.prefill_gops() / peak)
+    }
+
+    fn decode_of_read(&self) -> f64 {
+        self.decode_gbs() / self.machine.read_gbs
+    }
+
+    fn vision_s(&self) -> Option<f64> {
+        self.args.image.map(|_| self.trial.vision().as_secs_f64())
+    }
+
+    /// What the process held at most besides weights, keys and values.
+    fn other_peak_bytes(&self) -> Option<u64> {
+        Some(self.peak_rss?.saturating_sub(self.model.weights_bytes() + self.trial.kv_bytes()))
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "prefill_tok_s": f64::from(self.args.prompt) / self.prefill.as_secs_f64(),
+            "decode_tok_s": 1.0 / self.decode.as_secs_f64(),
+            "prefill_gops": self.prefill_gops(),
+            "decode_gbs": self.decode_gbs(),
+            "dot_peak_gops": self.machine.dot_peak_gops,
+            "read_gbs": self.machine.read_gbs,
+            "prefill_of_peak": self.prefill_of_peak(),
+            "decode_of_read": self.decode_of_read(),
+            "vision_s": self.vision_s(),
+            "picture_rows": self.trial.picture_rows(),
+            "first_token_s": self.first.as_secs_f64(),
+            "first_token_goal_met": self.first <= FIRST_TOKEN_GOAL,
+            "weights_bytes": self.model.weights_bytes(),
+            "kv_bytes": self.trial.kv_bytes(),
+            "other_peak_bytes": self.other_peak_bytes(),
+            "peak_rss_bytes": self.peak_rss,
+            "isa": self.model.isa(),
+            "threads": self.model.threads(),
+        })
+    }
+
+    fn table(&self) -> String {
+        let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+        let unknown = || "unknown".to_owned();
+        let share = |of: Option<f64>| of.map_or_else(unknown, |of| format!("{:.0} %", of * 100.0));
+        let met = if self.first <= FIRST_TOKEN_GOAL { "met" } else { "not met" };
+        let mut lines = vec![
+            ("machine".to_owned(), format!("{}, {} threads", self.model.isa(), self.model.threads())),
+            (
+                "dot-product peak".into(),
+                self.machine.dot_peak_gops.map_or_else(unknown, |gops| format!("{gops:.0} GOP/s")),
+            ),
+            ("read bandwidth".into(), format!("{:.1} GB/s", self.machine.read_gbs)),
+            (
+                format!("prefill {}", self.args.prompt),
+                format!(
+                    "{:.2} tok/s, {:.0} GOP/s, {} of the peak",
+                    f64::from(self.args.prompt) / self.prefill.as_secs_f64(),
+                    self.prefill_gops(),
+                    share(self.prefill_of_peak())
+                ),
+            ),
+            (
+                format!("decode {}", self.args.generate),
+                format!(
+                    "{:.2} tok/s, {:.1} GB/s, {} of the bandwidth",
+                    1.0 / self.decode.as_secs_f64(),
+                    self.decode_gbs(),
+                    share(Some(self.decode_of_read()))
+                ),
+            ),
+            (
+                format!("first token after {QUESTION}"),
+                format!("{:.0} ms (goal {} ms: {met})", self.first.as_secs_f64() * 1e3, FIRST_TOKEN_GOAL.as_millis()),
+            ),
+        ];
+        if let Some(vision) = self.vision_s() {
+            lines.push(("vision".into(), format!("{vision:.2} s, {} rows", self.trial.picture_rows())));
+        }
+        lines.push(("weights".into(), gb(self.model.weights_bytes())));
+        lines.push(("keys and values".into(), gb(self.trial.kv_bytes())));
+        lines.push(("other memory at most".into(), self.other_peak_bytes().map_or_else(unknown, gb)));
+        lines.push(("resident at most".into(), self.peak_rss.map_or_else(unknown, gb)));
+        lines.into_iter().map(|(what, value)| format!("{what:22} {value}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_or_refused() {
+        assert_eq!(size("1080x2400"), Ok((1080, 2400)));
+        for bad in ["", "1080", "0x5", "5x0", "1x99999", "axb", "1x2x3"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let times = [5, 1, 9].map(Duration::from_secs);
+        assert_eq!(median(times.to_vec()), Duration::from_secs(5));
+    }
+}

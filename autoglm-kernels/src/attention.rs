@@ -1,0 +1,252 @@
+//! Softmax attention over key tiles, in one pass: never a matrix of all queries by all keys.
+//!
+//! ```text
+//! for each tile of 128 keys, at absolute indices:
+//!     s ← (q · scale) · kᵀ
+//!     m' ← max(m, max of the s that are seen);   a ← exp(m − m')
+//!     p ← exp(s − m') where seen, else 0
+//!     l ← a · l + Σ p;   o ← a · o + p · v;   m ← m'
+//! out ← o / l
+//! ```
+//!
+//! (Milakov & Gimelshein, "Online normalizer calculation for softmax"; Dao et al., "FlashAttention".)
+//!
+//! Tiles stand at absolute indices and every sum has one order, so a query's bits depend on the query
+//! and the keys it sees, and not on the queries that share the call or on how a prompt was chunked: a
+//! dot product is one chain over the head's dimensions, o one chain over the tile's keys, l sixteen
+//! interleaved chains and the tree of [`crate::dense`]. A key that is not seen adds an exact zero. This
+//! holds while keys and values are finite numbers.
+//!
+//! # Storage
+//!
+//! Keys and values lie as the inner loops read them, in [`Line`]s of sixteen 32-bit words. A word is
+//! one number in [`Format::F32`] and two in [`Format::Bf16`]: dimensions 2j and 2j + 1 of a key, or
+//! tokens 2i and 2i + 1 of a value. In lines of sixteen words,
+//!
+//! ```text
+//! keys    [t / 16][d / per word]     word w of a line is key 16·i + w
+//! values  [t / per word][d / 16]     word w of a line is dimension 16·j + w
+//! ```
+//!
+//! so that a cache of one head grows at its end.
+//!
+//! # Formats
+//!
+//! [`Format::F32`] is exact: fused multiply-adds of what was stored. [`Format::Bf16`] rounds keys,
+//! values, scaled queries and weights to bf16 and multiplies and adds in f32, the odd product of a word
+//! first, each fused: that is what `vdpbf16ps` does, and other instruction sets do it in two steps with
+//! the same bits. Only where a sum gets below 2^-126 may they differ, because the instruction flushes
+//! it to zero.
+
+mod body;
+mod format;
+
+use crate::isa::Isa;
+use crate::{Block, Error, Result};
+
+/// Keys of a tile.
+pub(crate) const TILE: usize = 128;
+
+/// Sixteen 32-bit words on a cache line of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Line(pub(crate) [u32; 16]);
+
+const _: () = assert!(size_of::<Line>() == 64);
+
+impl Line {
+    /// Sixteen zeros, what buffers start from.
+    pub const ZERO: Self = Self([0; 16]);
+}
+
+/// The numbers that keys and values are held and multiplied in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Format {
+    /// Exact: f32 throughout.
+    #[default]
+    F32,
+    /// Keys, values, queries and weights rounded to bf16; products and sums in f32.
+    Bf16,
+}
+
+impl Format {
+    /// Bytes per number.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        4 / self.per_word()
+    }
+
+    const fn per_word(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+/// One head's keys and values: how wide, and in which numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// d.
+    pub dim: usize,
+    /// How they are held.
+    pub format: Format,
+}
+
+impl Head {
+    /// Words per key.
+    fn steps(self) -> usize {
+        self.dim.div_ceil(self.format.per_word())
+    }
+
+    /// Lines per word of values.
+    fn value_width(self) -> usize {
+        self.dim.div_ceil(16)
+    }
+
+    /// Lines that the keys of `t` tokens take.
+    #[must_use]
+    pub fn key_lines(self, t: usize) -> usize {
+        t.div_ceil(16).saturating_mul(self.steps())
+    }
+
+    /// Lines that the values of `t` tokens take.
+    #[must_use]
+    pub fn value_lines(self, t: usize) -> usize {
+        t.div_ceil(self.format.per_word()).saturating_mul(self.value_width())
+    }
+
+    /// Lines of scratch that `queries` queries of `group` heads take in [`attend`].
+    #[must_use]
+    pub fn scratch_lines(self, queries: usize, group: usize) -> usize {
+        queries.saturating_mul(group).saturating_mul(body::lines_per_row(self))
+    }
+
+    /// Writes the key of token `at`.
+    ///
+    /// # Panics
+    /// When `keys` has no room for the token, or `key` has another width.
+    pub fn store_key(self, keys: &mut [Line], at: usize, key: &[f32]) {
+        assert_eq!(key.len(), self.dim, "a key is as wide as its head");
+        let lines = &mut keys[at / 16 * self.steps()..][..self.steps()];
+        match self.format {
+            Format::F32 => lines.iter_mut().zip(key).for_each(|(line, x)| line.0[at % 16] = x.to_bits()),
+            Format::Bf16 => {
+                for (line, pair) in lines.iter_mut().zip(key.chunks(2)) {
+                    line.0[at % 16] = format::pair(pair[0], pair.get(1).copied().unwrap_or(0.0));
+                }
+            }
+        }
+    }
+
+    /// Writes the value of token `at`. In [`Format::Bf16`] an even token clears its odd neighbour, so that
+    /// nothing a cache has forgotten is ever multiplied; tokens are therefore stored in ascending order.
+    ///
+    /// # Panics
+    /// When `values` has no room for the token, or `value` has another width.
+    pub fn store_value(self, values: &mut [Line], at: usize, value: &[f32]) {
+        assert_eq!(value.len(), self.dim, "a value is as wide as its head");
+        let width = self.value_width();
+        let lines = &mut values[at / self.format.per_word() * width..][..width];
+        for (line, numbers) in lines.iter_mut().zip(value.chunks(16)) {
+            for (word, x) in line.0.iter_mut().zip(numbers) {
+                *word = match self.format {
+                    Format::F32 => x.to_bits(),
+                    Format::Bf16 if at.is_multiple_of(2) => format::pair(*x, 0.0),
+                    Format::Bf16 => *word & 0xffff | format::pair(0.0, *x),
+                };
+            }
+        }
+    }
+}
+
+/// How many keys each query sees, counted from the first key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Every query sees this many.
+    All(usize),
+    /// The first query sees this many and each one after it one more.
+    Causal(usize),
+}
+
+impl Seen {
+    /// Keys that query `i` sees.
+    #[must_use]
+    pub fn by(self, i: usize) -> usize {
+        match self {
+            Self::All(t) => t,
+            Self::Causal(first) => first + i,
+        }
+    }
+}
+
+/// Some queries of the heads that share one key head.
+#[derive(Debug, Clone, Copy)]
+pub struct Queries<'a> {
+    /// Head g of query i is the `dim` numbers from `i · stride + g · dim` on.
+    pub rows: &'a [f32],
+    /// Distance between queries.
+    pub stride: usize,
+    /// How many queries.
+    pub count: usize,
+    /// Query heads that share the key head.
+    pub group: usize,
+}
+
+/// One head's past.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'a> {
+    /// How it is held.
+    pub head: Head,
+    /// As [`Head::store_key`] wrote them.
+    pub keys: &'a [Line],
+    /// As [`Head::store_value`] wrote them.
+    pub values: &'a [Line],
+}
+
+/// Answers some queries: `out` has a row of `group · dim` numbers for each. `scale` multiplies the
+/// scores.
+///
+/// # Errors
+/// [`Error::Length`] when a buffer is too short, or `out` has another shape.
+pub fn attend(
+    isa: Isa,
+    queries: Queries<'_>,
+    past: Past<'_>,
+    seen: Seen,
+    scale: f32,
+    scratch: &mut [Line],
+    out: Block<'_>,
+) -> Result<()> {
+    let Queries { rows, stride, count, group } = queries;
+    let head = past.head;
+    let length = |what, expected: Option<usize>, got, fits: bool| match expected {
+        Some(_) if fits => Ok(()),
+        other => Err(Error::Length { what, expected: other.unwrap_or(usize::MAX), got }),
+    };
+    let width = group.checked_mul(head.dim);
+    let needed = match (count.checked_sub(1), width) {
+        (None, _) => Some(0),
+        (Some(last), Some(width)) => last.checked_mul(stride).and_then(|n| n.checked_add(width)),
+        (Some(_), None) => None,
+    };
+    length("queries of an attention", needed, rows.len(), needed.is_some_and(|n| n <= rows.len()))?;
+    length("columns of an attention", width, out.columns(), width == Some(out.columns()))?;
+    length("rows of an attention", Some(count), out.rows(), count == out.rows())?;
+    if count == 0 {
+        return Ok(());
+    }
+    let most = seen.by(count - 1);
+    for (what, expected, got) in [
+        ("keys of an attention", head.key_lines(most), past.keys.len()),
+        ("values of an attention", head.value_lines(most), past.values.len()),
+        ("scratch of an attention", head.scratch_lines(count, group), scratch.len()),
+    ] {
+        length(what, Some(expected), got, expected <= got)?;
+    }
+    body::attend(isa, body::Job { queries, past, seen, scale }, scratch, out);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! A prompt of a given size, timed: what the benchmark command runs.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use autoglm_core::{DenseCache, KvCache, TokenId, Want};
+use autoglm_fusion::Assembly;
+
+use crate::{Error, Model, Part, Result};
+
+/// Rows of a made-up prompt and the cache that their evaluation fills. What the model says to them
+/// does not matter; how long it takes does.
+#[derive(Debug)]
+pub struct Trial {
+    model: Model,
+    assembly: Assembly,
+    cache: DenseCache,
+    vision: Duration,
+    picture_rows: usize,
+}
+
+impl Trial {
+    /// A prompt of `rows` rows, of which a picture takes as many as it has. The picture is encoded
+    /// here.
+    ///
+    /// # Errors
+    /// - [`Error::ModalityOff`] for a picture that this build or model cannot see.
+    /// - [`Error::Rows`] when the picture alone has as many rows as the prompt, or more.
+    /// - [`Error::Fusion`] when the rows do not fit the context.
+    pub(crate) fn new(model: &Model, rows: usize, picture: Option<&Part>) -> Result<Self> {
+        let seen = picture.map(|picture| model.see(picture)).transpose()?;
+        let mut assembly = Assembly::new(model.context());
+        let (mut vision, mut picture_rows) = (Duration::ZERO, 0);
+        if let Some((embeds, took)) = seen {
+            (vision, picture_rows) = (took, embeds.len());
+            if picture_rows >= rows {
+                return Err(Error::Rows { rows, picture: picture_rows });
+            }
+            assembly.append(&model.image_token().into_iter().collect::<Vec<_>>(), &[embeds], model.image_token())?;
+        }
+        let cache = model.empty_cache();
+        let mut trial = Self { model: model.clone(), assembly, cache, vision, picture_rows };
+        trial.append(rows - picture_rows)?;
+        Ok(trial)
+    }
+
+    /// How long the picture took.
+    #[must_use]
+    pub fn vision(&self) -> Duration {
+        self.vision
+    }
+
+    /// Rows of the picture.
+    #[must_use]
+    pub fn picture_rows(&self) -> usize {
+        self.picture_rows
+    }
+
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn kv_bytes(&self) -> u64 {
+        self.cache.bytes()
+    }
+
+    /// Computes all rows of the prompt anew. → how long that took.
+    ///
+    /// # Errors
+    /// What the decoder reports.
+    pub fn prefill(&mut self) -> Result<Duration> {
+        self.cache.truncate(0)?;
+        self.compute(0..self.assembly.len())
+    }
+
+    /// Appends `tokens` tokens, one step each. → how long each step took.
+    ///
+    /// # Errors
+    /// What the decoder reports.
+    pub fn decode(&mut self, tokens: usize) -> Result<Vec<Duration>> {
+        (0..tokens)
+            .map(|_| {
+                self.append(1)?;
+                self.compute(self.assembly.len() - 1..self.assembly.len())
+            })
+            .collect()
+    }
+
+    /// How long a question of `rows` rows after everything that is computed takes to its answer's first
+    /// token. The question is taken back.
+    ///
+    /// # Errors
+    /// What the decoder reports.
+    pub fn ask(&mut self, rows: usize) -> Result<Duration> {
+        let before = self.assembly.clone();
+        let computed = before.len();
+        self.append(rows)?;
+        let took = self.compute(computed..computed + rows);
+        self.assembly = before;
+        self.cache.truncate(computed)?;
+        took
+    }
+
+    /// Appends rows of text: ids that differ from each other, far from the special ones.
+    fn append(&mut self, rows: usize) -> Result<()> {
+        let start = self.assembly.len();
+        let ids: Vec<TokenId> = (start..start + rows).map(|i| TokenId((i * 37 % 1000) as u32)).collect();
+        Ok(self.assembly.append(&ids, &[], None)?)
+    }
+
+    fn compute(&mut self, rows: Range<usize>) -> Result<Duration> {
+        let start = Instant::now();
+        let end = rows.end;
+        for first in rows.step_by(crate::prompt::PREFILL_ROWS) {
+            let last = (first + crate::prompt::PREFILL_ROWS).min(end);
+            let want = if last == end { Want::Last } else { Want::Nothing };
+            let decoder = self.model.decoder();
+            let input = self.assembly.input(first..last, decoder.embed_tokens(), want)?;
+            decoder.forward(&self.model.run(), &input, &mut self.cache)?;
+        }
+        Ok(start.elapsed())
+    }
+}
