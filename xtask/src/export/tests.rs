@@ -79,6 +79,40 @@ fn a_packed_checkpoint_computes_what_quantising_at_load_computes_bit_for_bit() {
 }
 
 #[test]
+fn tied_heads_shards_and_other_floats_are_packed_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in ["tied", "sharded-bf16", "glm4", "text-v5"] {
+        for precision in ALL {
+            let model = workspace::root().join("goldens/cases").join(case);
+            let out = folder.path().join(format!("{case}-{}", precision.name()));
+            let format = Format::Packed;
+            run(&Arguments {
+                model: model.clone(),
+                out: out.clone(),
+                format,
+                precision,
+                layout: None,
+                threads: Some(2),
+            })
+            .unwrap();
+            let bits = |model: &Model| {
+                let ids = [5, 7, 301, 12].map(TokenId);
+                let mut bits = Vec::new();
+                let each = |logits: &[f32]| {
+                    bits.extend(logits.iter().map(|logit| logit.to_bits()));
+                    Ok::<_, ModelError>(())
+                };
+                let none = std::iter::empty::<std::result::Result<Vec<u8>, ModelError>>();
+                model.prompt(&ids, none).unwrap().logits(each).unwrap();
+                bits
+            };
+            let at_load = Model::open_with(&model, &OpenOptions::default().precision(stored(precision))).unwrap();
+            assert!(bits(&open(&out).unwrap()) == bits(&at_load), "{case} {precision:?}");
+        }
+    }
+}
+
+#[test]
 fn a_packed_checkpoint_keeps_its_precision_and_talks() {
     let folder = tempfile::tempdir().unwrap();
     let dir = export(folder.path(), Precision::Int8, None);
