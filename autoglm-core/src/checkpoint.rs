@@ -31,7 +31,7 @@ pub use index::IndexError;
 pub use json::JsonError;
 pub use safetensors::Dtype;
 pub use stored::StoredMatrix;
-pub use verify::{Mismatch, Misshaped, TensorSpec, Verified};
+pub use verify::{Mismatch, Misshaped, Mistyped, TensorSpec, Verified};
 
 use crate::{Error, FloatType, Result};
 use bytes::Backing;
@@ -68,6 +68,12 @@ impl TensorInfo {
             Dtype::BF16 => Ok(FloatType::Bf16),
             dtype => Err(Error::NotFloat { name: self.name.to_string(), dtype }),
         }
+    }
+
+    /// Its first byte in its file.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.range.start
     }
 
     /// Bytes it fills in its file.

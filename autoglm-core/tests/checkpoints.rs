@@ -186,6 +186,7 @@ fn everything_that_does_not_fit_is_reported_at_once() {
         missing: vec!["model.norm".into()],
         misshaped: vec![Misshaped { name: "model.embed".into(), expected: vec![3, 2], got: vec![2, 2] }],
         not_float: vec![("model.visual.b".into(), Dtype::U8)],
+        mistyped: Vec::new(),
         unexpected: vec!["model.visual.a".into(), "odd".into()],
     };
     assert_eq!(mismatch, want);
@@ -193,6 +194,18 @@ fn everything_that_does_not_fit_is_reported_at_once() {
         mismatch.to_string(),
         "checkpoint does not fit the model; 1 missing: `model.norm`; 1 of another shape: `model.embed` is [2, 2], not [3, 2]; \
          1 not in f32, f16 or bf16: `model.visual.b` is U8; 2 unexpected: `model.visual.a`, `odd`"
+    );
+}
+
+#[test]
+fn a_tensor_may_be_expected_in_one_format_only() {
+    let one = |name: &str, shape: usize, dtype| TensorSpec::new(name, [shape]).stored_as(dtype);
+    assert!(model().verify(&[one("model.visual.b", 3, Dtype::U8)], &["model.", "odd"], false).is_ok());
+    let wrong = [one("model.visual.b", 3, Dtype::I8), one("model.visual.a", 5, Dtype::F16)];
+    let mismatch = mismatch(model().verify(&wrong, &["model.", "odd"], false));
+    assert_eq!(
+        mismatch.to_string(),
+        "checkpoint does not fit the model; 1 of another format: `model.visual.b` is U8, not I8"
     );
 }
 

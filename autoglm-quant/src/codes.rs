@@ -65,7 +65,7 @@ fn grouped(
 
 /// The codes nearest to weights / step.
 #[inline(always)]
-fn write(weights: &[f32], step: f32, (low, high): (f32, f32), codes: &mut [i8]) {
+pub(crate) fn write(weights: &[f32], step: f32, (low, high): (f32, f32), codes: &mut [i8]) {
     let inverse = 1.0 / step;
     // Weights below 1e-37 are no different from zero for any sum of products.
     let inverse = if inverse.is_finite() { inverse } else { 0.0 };
@@ -76,7 +76,7 @@ fn write(weights: &[f32], step: f32, (low, high): (f32, f32), codes: &mut [i8]) 
 
 /// The largest magnitude; not finite where a weight is not.
 #[inline(always)]
-fn largest(weights: &[f32]) -> f32 {
+pub(crate) fn largest(weights: &[f32]) -> f32 {
     let bits = |w: &f32| w.to_bits() & 0x7fff_ffff;
     // As integers, magnitudes order as they do as numbers, with infinity and then NaN on top.
     f32::from_bits(weights.iter().map(bits).max().unwrap_or(0))
@@ -112,7 +112,7 @@ fn four_bit_step(weights: &[f32]) -> f32 {
 
 /// Σwq and Σq² for the codes at this inverse of a step, in eight interleaved sums.
 #[inline(always)]
-fn sums(weights: &[f32], inverse: f32) -> (f32, f32) {
+pub(crate) fn sums(weights: &[f32], inverse: f32) -> (f32, f32) {
     let code = |w: f32| ((w * inverse).clamp(FOUR.0, FOUR.1) + ROUND) - ROUND;
     let (blocks, tail) = weights.as_chunks::<8>();
     let (mut products, mut squares) = ([0f32; 8], [0f32; 8]);

@@ -15,18 +15,34 @@
 //! activations are rotated with it before they are quantised: (W H)(H x) = W x. A width that no
 //! power of two divides is not rotated ([`Packed::block`] says 1), which costs accuracy where some
 //! inputs are much larger than others and nothing else.
+//!
+//! What was packed once can be written into a file ([`Placement`] says where, [`Manifest`] how), from
+//! which a [`PackedSource`] takes it uncopied.
 
 mod codes;
 mod error;
+mod factors;
+mod fidelity;
 mod integer;
+mod manifest;
 mod packed;
+mod placement;
+mod plain;
 mod random;
 mod scheme;
 mod source;
+mod stored;
+mod survey;
 
 pub use error::{Error, Result};
+pub use fidelity::{Fidelity, fidelity};
 pub use integer::{Integer, Prepare};
+pub use manifest::Manifest;
 pub use packed::{Packed, Parts};
+pub use placement::{ALIGN, PADDING, Placement};
+pub use plain::Plain;
 pub use random::RandomSource;
 pub use scheme::{Format, Group, Packing, Role, Scheme};
 pub use source::QuantSource;
+pub use stored::PackedSource;
+pub use survey::Survey;

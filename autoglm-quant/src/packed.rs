@@ -1,15 +1,17 @@
 //! A packed matrix: codes in the order of the kernels, steps, and a bias.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use autoglm_core::checkpoint::{Buffer, StoredMatrix};
 use autoglm_core::{Run, TensorBytes};
 use autoglm_kernels::integer::{Groups, Weights};
-use autoglm_kernels::layout::{Bits, Layout, pack_output, padded_inputs};
+use autoglm_kernels::layout::{Bits, Layout, code, pack_output, padded_inputs};
 use autoglm_kernels::{Isa, hadamard};
 use half::f16;
 
 use crate::codes::quantise;
+use crate::factors::Factors;
 use crate::{Error, Packing, Result};
 
 /// Outputs that one worker quantises before it takes the next: a panel of the widest layout.
@@ -25,7 +27,7 @@ pub struct Packed {
     block: usize,
     codes: TensorBytes,
     channel: Vec<f32>,
-    factors: Vec<f16>,
+    factors: Factors,
     bias: Option<Vec<f32>>,
 }
 
@@ -52,7 +54,7 @@ impl Parts {
     }
 
     /// The part that output `n` is in, and its row there.
-    fn place(&self, mut n: usize) -> (&str, &StoredMatrix, usize) {
+    pub(crate) fn place(&self, mut n: usize) -> (&str, &StoredMatrix, usize) {
         for (name, matrix) in &self.parts {
             if n < matrix.rows() {
                 return (name, matrix, n);
@@ -62,8 +64,14 @@ impl Parts {
         unreachable!("an output beyond the last part")
     }
 
+    /// Outputs and inputs, (n, k).
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        (self.n, self.k)
+    }
+
     /// The name that errors about the whole carry.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.parts[0].0.clone()
     }
 }
@@ -91,7 +99,24 @@ impl Packed {
         parts: &Parts,
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Self> {
-        let (n, k, layout) = (parts.n, parts.k, Layout::of(isa));
+        Self::quantise_for(Layout::of(isa), run, isa, packing, rotated, parts, done)
+    }
+
+    /// The same by the instructions of `isa` into the order of `layout`, which may be another
+    /// machine's.
+    ///
+    /// # Errors
+    /// As for [`Packed::quantise`].
+    pub fn quantise_for(
+        layout: Layout,
+        run: &Run<'_>,
+        isa: Isa,
+        packing: Packing,
+        rotated: bool,
+        parts: &Parts,
+        done: &(dyn Fn(u64) + Sync),
+    ) -> Result<Self> {
+        let (n, k) = (parts.n, parts.k);
         let kernel = |source| Error::Kernel { tensor: parts.name(), source };
         let bytes = layout.bytes(packing.bits(), n, k).map_err(kernel)?;
         let count = packing.group().map_or(0, |size| Groups::count(size, k));
@@ -146,6 +171,17 @@ impl Packed {
         channel: Vec<f32>,
         factors: Vec<f16>,
     ) -> autoglm_kernels::Result<Self> {
+        Self::join((packing, layout), (n, k), block, codes, channel, Factors::Made(factors))
+    }
+
+    pub(crate) fn join(
+        (packing, layout): (Packing, Layout),
+        (n, k): (usize, usize),
+        block: usize,
+        codes: TensorBytes,
+        channel: Vec<f32>,
+        factors: Factors,
+    ) -> autoglm_kernels::Result<Self> {
         let packed = Self { packing, layout, n, k, block, codes, channel, factors, bias: None };
         packed.weights()?;
         Ok(packed)
@@ -166,9 +202,33 @@ impl Packed {
     /// # Errors
     /// None that [`Packed::new`] would not have found.
     pub fn weights(&self) -> autoglm_kernels::Result<Weights<'_>> {
-        let groups = self.packing.group().map(|size| Groups { size, factors: &self.factors });
+        let groups = self.packing.group().map(|size| Groups { size, factors: self.factors.as_slice() });
         let kind = (self.packing.bits(), self.layout);
         Weights::new(kind, (self.n, self.k), &self.codes, &self.channel, groups)?.with_bias(self.bias.as_deref())
+    }
+
+    /// The codes, in the order of [`Packed::layout`].
+    #[must_use]
+    pub fn codes(&self) -> &[u8] {
+        &self.codes
+    }
+
+    /// The scale of each output.
+    #[must_use]
+    pub fn channel(&self) -> &[f32] {
+        &self.channel
+    }
+
+    /// The factors of groups as a file has them: f16, little-endian.
+    #[must_use]
+    pub fn factor_bytes(&self) -> Cow<'_, [u8]> {
+        self.factors.bytes()
+    }
+
+    /// The order of the codes.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The width of the rotated blocks; one where nothing is rotated.
@@ -198,7 +258,48 @@ impl Packed {
     /// Bytes of codes and steps; a bias is no larger than it was in the file.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (self.codes.len() + 4 * self.channel.len() + 2 * self.factors.len()) as u64
+        (self.codes.len() + 4 * self.channel.len() + 2 * self.factors.as_slice().len()) as u64
+    }
+
+    /// The same weights in the order of `layout`, code by code: exact, and a copy.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] and [`Error::Kernel`], about `tensor`.
+    pub fn relaid(&self, run: &Run<'_>, layout: Layout, tensor: &str) -> Result<Self> {
+        let (n, k, bits) = (self.n, self.k, self.packing.bits());
+        let kernel = |source| Error::Kernel { tensor: tensor.to_owned(), source };
+        let memory = |bytes| move |source| Error::Memory { tensor: tensor.to_owned(), bytes, source };
+        let bytes = layout.bytes(bits, n, k).map_err(kernel)?;
+        let mut codes = Buffer::zeroed(bytes).map_err(memory(bytes))?;
+        let strip_bytes = OUTPUTS * (bytes / layout.padded_outputs(n).max(1));
+        let strips = codes.chunks_mut(strip_bytes.max(1)).enumerate();
+        run.for_each(strips.collect(), |(strip, into)| {
+            let mut row = vec![0i8; k];
+            let outputs = into.len() / (strip_bytes / OUTPUTS).max(1);
+            for i in 0..outputs {
+                let output = strip * OUTPUTS + i;
+                let of = |k_at| match output < n {
+                    true => code(self.layout, bits, &self.codes, padded_inputs(k), output, k_at) as i8,
+                    false => 0,
+                };
+                row.iter_mut().enumerate().for_each(|(k_at, code)| *code = of(k_at));
+                pack_output(layout, bits, &row, i, into);
+            }
+        });
+        let codes = codes.freeze().map_err(memory(bytes))?;
+        let count = self.packing.group().map_or(0, |size| Groups::count(size, k));
+        let factor_count = layout.padded_outputs(n) * count;
+        let mut factors = zeros(factor_count, f16::ZERO).map_err(memory(factor_count * 2))?;
+        for output in 0..n {
+            for group in 0..count {
+                let stored = self.factors.as_slice()[Groups::place(self.layout, count, output, group)];
+                factors[Groups::place(layout, count, output, group)] = stored;
+            }
+        }
+        let kind = (self.packing, layout);
+        let packed = Self::join(kind, (n, k), self.block, codes, self.channel.clone(), Factors::Made(factors))
+            .map_err(kernel)?;
+        packed.with_bias(self.bias.clone()).map_err(kernel)
     }
 }
 
@@ -236,7 +337,7 @@ fn pack(isa: Isa, layout: Layout, packing: Packing, block: usize, parts: &Parts,
 }
 
 /// Why a row that gave no finite step did not.
-fn bad_row(tensor: &str, matrix: &StoredMatrix, row: usize) -> Error {
+pub(crate) fn bad_row(tensor: &str, matrix: &StoredMatrix, row: usize) -> Error {
     let mut weights = Vec::new();
     matrix.widen(row, &mut weights);
     match weights.iter().position(|w| !w.is_finite()) {

@@ -98,6 +98,41 @@ pub enum Format {
     Packed(Packing),
 }
 
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 8] = [
+        Self::Dense,
+        Self::Packed(Packing::Eight { group: None }),
+        Self::Packed(Packing::Eight { group: Some(Group::G32) }),
+        Self::Packed(Packing::Eight { group: Some(Group::G64) }),
+        Self::Packed(Packing::Eight { group: Some(Group::G128) }),
+        Self::Packed(Packing::Four { group: Group::G32 }),
+        Self::Packed(Packing::Four { group: Group::G64 }),
+        Self::Packed(Packing::Four { group: Group::G128 }),
+    ];
+
+    /// The name in packed files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Packed(Packing::Eight { group: None }) => "int8",
+            Self::Packed(Packing::Eight { group: Some(Group::G32) }) => "int8-g32",
+            Self::Packed(Packing::Eight { group: Some(Group::G64) }) => "int8-g64",
+            Self::Packed(Packing::Eight { group: Some(Group::G128) }) => "int8-g128",
+            Self::Packed(Packing::Four { group: Group::G32 }) => "int4-g32",
+            Self::Packed(Packing::Four { group: Group::G64 }) => "int4-g64",
+            Self::Packed(Packing::Four { group: Group::G128 }) => "int4-g128",
+        }
+    }
+
+    /// The format of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
 /// Which linear map becomes what. Embedding tables, norms and position tables are never quantised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
@@ -114,6 +149,18 @@ const HEAD: Format = Format::Packed(Packing::Eight { group: Some(Group::G128) })
 const EIGHT: Format = Format::Packed(Packing::Eight { group: None });
 
 impl Scheme {
+    /// A format for the decoder's layers, one for what encodes media, and one for the head; rotated.
+    #[must_use]
+    pub const fn new(decoder: Format, encoder: Format, head: Format) -> Self {
+        Self { decoder, encoder, head, rotated: true }
+    }
+
+    /// The formats of the decoder's layers, of what encodes media, and of the head.
+    #[must_use]
+    pub const fn formats(&self) -> (Format, Format, Format) {
+        (self.decoder, self.encoder, self.head)
+    }
+
     /// 8 bits everywhere: one step per output, the head in groups of 128.
     #[must_use]
     pub const fn int8() -> Self {
@@ -209,6 +256,14 @@ mod tests {
             assert_eq!(scheme.format("lm_head"), HEAD);
             assert!(scheme.rotated() && !scheme.with_rotation(false).rotated());
         }
+    }
+
+    #[test]
+    fn every_format_has_a_name_of_its_own() {
+        for format in Format::ALL {
+            assert_eq!(Format::named(format.name()), Some(format));
+        }
+        assert_eq!(Format::named("int3"), None);
     }
 
     #[test]

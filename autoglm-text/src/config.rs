@@ -153,7 +153,7 @@ impl TextConfig {
     pub fn expected_tensors(&self) -> Vec<TensorSpec> {
         let (c, f, d) = (self.hidden_size, self.intermediate_size, self.head_dim);
         let (q, kv) = (self.num_attention_heads * d, self.num_key_value_heads * d);
-        let spec = |name: String, shape: &[usize]| TensorSpec { name, shape: shape.to_vec() };
+        let spec = |name: String, shape: &[usize]| TensorSpec::new(name, shape);
         let prefix = self.prefix();
         let mut all = vec![
             spec(format!("{prefix}.embed_tokens.weight"), &[self.vocab_size, c]),

@@ -47,6 +47,19 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// Packed weights stay what they are.
+    #[cfg(feature = "quant")]
+    #[error("the checkpoint is packed as {stored} and cannot be opened as {asked}")]
+    Packed {
+        /// Its own precision.
+        stored: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// A tool that makes weights of floats was given others.
+    #[cfg(feature = "quant")]
+    #[error("the checkpoint is packed already; this needs the one of floats that it was made of")]
+    Quantised,
     /// The model computed something that is not a number: its weights are damaged, or too large for
     /// the chosen precision.
     #[error("the logit of token {token} in row {row} is {value}")]

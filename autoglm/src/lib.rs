@@ -13,6 +13,8 @@ mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "quant")]
+mod inventory;
+#[cfg(feature = "quant")]
 mod machine;
 mod media;
 mod model;
@@ -22,6 +24,7 @@ mod prompt;
 mod reply;
 mod session;
 mod shape;
+mod stored;
 #[cfg(feature = "quant")]
 mod trial;
 
@@ -29,6 +32,8 @@ pub use action::{Action, ActionError, Answer, Point};
 pub use autoglm_core::TokenId;
 pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
+#[cfg(feature = "quant")]
+pub use inventory::Inventory;
 #[cfg(feature = "quant")]
 pub use machine::Machine;
 pub use media::Part;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::media::{Eyes, EyesConfig};
 use crate::precision::Weights;
+use crate::stored::Stored;
 use crate::{Error, OpenOptions, Part, Precision, Prompt, Result, Session};
 
 /// An opened checkpoint, ready to run. Cloning copies a handle; the weights, which stay in the mapped
@@ -80,6 +81,7 @@ impl Model {
     fn from_files(files: &Files, options: &OpenOptions) -> Result<Self> {
         let config: Value =
             files.json("config.json")?.ok_or(Error::MissingFile { file: "config.json", purpose: "opening a model" })?;
+        let stored = Stored::read(&config, options)?;
         let text = TextConfig::from_json(&config)?;
         let checkpoint = Arc::new(Checkpoint::open(files)?);
         // Names are built per layer, so a config may not claim more layers than the header has tensors.
@@ -87,17 +89,19 @@ impl Model {
         let eyes = EyesConfig::read(files, &config, &checkpoint, options)?;
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
-        let verified = checkpoint.verify(&expected, eyes.unread_prefixes(), options.allow_extra)?;
+        let verified = stored.verify(&checkpoint, &expected, eyes.unread_prefixes(), options.allow_extra)?;
         let generation: Option<Value> = files.json("generation_config.json")?;
         let workers = start_workers(options.threads)?;
-        let weights = Weights::new(checkpoint, options, Run::new(&workers), &expected);
+        let precision = stored.precision().or(options.precision);
+        let weights = Weights::new(checkpoint, stored, options, Run::new(&workers), &expected);
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
-        let (weights_bytes, isa) = (weights.bytes(), weights.isa());
+        let (weights_bytes, isa, warnings) =
+            (weights.bytes(), weights.isa(), [weights.warning(), verified.extra_names()]);
         drop(weights);
         let inner = Inner {
             workers,
-            attention: options.precision.map(Precision::attention).unwrap_or_default(),
+            attention: precision.map(Precision::attention).unwrap_or_default(),
             weights_bytes,
             isa,
             decoder,
@@ -105,7 +109,7 @@ impl Model {
             chat: Chat::read(files)?,
             image_token: token_field(&config, "image_token_id")?,
             stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
-            warning: verified.extra_names(),
+            warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -211,7 +215,7 @@ impl Model {
     }
 
     /// What was odd about the checkpoint but is no error, on one line: with `allow_extra`, the tensors
-    /// that nothing reads.
+    /// that nothing reads; weights that were packed for another processor.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
         self.inner.warning.as_deref()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use autoglm_core::{Checkpoint, DenseSource, FloatType, KvFormat, Run, Source, TensorSpec};
 
 use crate::OpenOptions;
+use crate::stored::Stored;
 
 /// How weights are stored while a model runs. Activations between operations and sums are f32 in any
 /// case; integer weights meet activations of 8 bits with a scale of their own per row.
@@ -69,6 +70,12 @@ impl Precision {
         }
     }
 
+    /// Whether some of the weights are integers.
+    #[cfg(feature = "quant")]
+    pub(crate) fn is_integer(self) -> bool {
+        matches!(self, Self::Mixed | Self::Int8 | Self::Int4)
+    }
+
     /// The precision of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -120,6 +127,9 @@ pub(crate) enum Weights<'a> {
     Dense(DenseSource, PhantomData<Run<'a>>),
     #[cfg(feature = "quant")]
     Packed { source: Box<autoglm_quant::QuantSource<'a>>, isa: autoglm_kernels::Isa },
+    /// What was packed before.
+    #[cfg(feature = "quant")]
+    Stored { source: Box<autoglm_quant::PackedSource<'a>>, isa: autoglm_kernels::Isa },
     /// Random ones, for measuring.
     #[cfg(feature = "quant")]
     Random { source: Box<autoglm_quant::RandomSource<'a>>, isa: autoglm_kernels::Isa },
@@ -127,13 +137,27 @@ pub(crate) enum Weights<'a> {
 
 impl<'a> Weights<'a> {
     /// The weights of a model of the tensors `expected`, brought into form by `run`'s workers.
-    #[cfg_attr(not(feature = "quant"), allow(unused_variables, reason = "only integers are made by workers"))]
+    #[cfg_attr(
+        not(feature = "quant"),
+        allow(
+            unused_variables,
+            clippy::needless_pass_by_value,
+            reason = "only integers are made by workers or stored"
+        )
+    )]
     pub(crate) fn new(
         checkpoint: Arc<Checkpoint>,
+        stored: Stored,
         options: &'a OpenOptions,
         run: Run<'a>,
         expected: &[TensorSpec],
     ) -> Self {
+        #[cfg(feature = "quant")]
+        if let Stored::Packed(manifest, _) = stored {
+            let isa = autoglm_kernels::Isa::best();
+            let source = autoglm_quant::PackedSource::new(checkpoint, manifest, isa, run);
+            return Self::Stored { source: Box::new(source), isa };
+        }
         match options.precision.map(Precision::plan) {
             None => Self::Dense(DenseSource::new(checkpoint, None), PhantomData),
             Some(Plan::Floats(kind)) => Self::Dense(DenseSource::new(checkpoint, Some(kind)), PhantomData),
@@ -169,6 +193,8 @@ impl<'a> Weights<'a> {
             #[cfg(feature = "quant")]
             Self::Packed { source, .. } => &**source,
             #[cfg(feature = "quant")]
+            Self::Stored { source, .. } => &**source,
+            #[cfg(feature = "quant")]
             Self::Random { source, .. } => &**source,
         }
     }
@@ -180,6 +206,8 @@ impl<'a> Weights<'a> {
             #[cfg(feature = "quant")]
             Self::Packed { source, .. } => source.weights_bytes(),
             #[cfg(feature = "quant")]
+            Self::Stored { source, .. } => source.weights_bytes(),
+            #[cfg(feature = "quant")]
             Self::Random { source, .. } => source.weights_bytes(),
         }
     }
@@ -188,8 +216,17 @@ impl<'a> Weights<'a> {
     pub(crate) fn isa(&self) -> &'static str {
         match self {
             #[cfg(feature = "quant")]
-            Self::Packed { isa, .. } | Self::Random { isa, .. } => isa.name(),
+            Self::Packed { isa, .. } | Self::Stored { isa, .. } | Self::Random { isa, .. } => isa.name(),
             Self::Dense(..) => autoglm_core::float::isa(),
+        }
+    }
+
+    /// What a user should know about them, on one line.
+    pub(crate) fn warning(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "quant")]
+            Self::Stored { source, .. } => source.warning(),
+            _ => None,
         }
     }
 }

@@ -41,6 +41,13 @@ pub(crate) enum Error {
     /// Boxed, because it is several times as large as the others.
     #[error(transparent)]
     Model(Box<autoglm::Error>),
+    /// A precision that another program's format has no words for.
+    #[error("`{format}` has no {precision}; it takes {known}")]
+    Precision { format: &'static str, precision: &'static str, known: &'static str },
+    #[error(transparent)]
+    Core(Box<autoglm_core::Error>),
+    #[error(transparent)]
+    Quant(Box<autoglm_quant::Error>),
     #[error("check failed at `{step}`")]
     Step { step: String, source: Box<Error> },
 }
@@ -55,6 +62,18 @@ impl Error {
 impl From<autoglm::Error> for Error {
     fn from(error: autoglm::Error) -> Self {
         Self::Model(Box::new(error))
+    }
+}
+
+impl From<autoglm_core::Error> for Error {
+    fn from(error: autoglm_core::Error) -> Self {
+        Self::Core(Box::new(error))
+    }
+}
+
+impl From<autoglm_quant::Error> for Error {
+    fn from(error: autoglm_quant::Error) -> Self {
+        Self::Quant(Box::new(error))
     }
 }
 

@@ -1,16 +1,21 @@
 //! `cargo xtask`: the workspace's own chores, in plain Rust so that they run wherever the code does.
 //!
 //! [`check`] is what a change must pass, [`tidy`] the part of it that no compiler looks after,
-//! [`synth`] writes checkpoints of real shapes with random weights, [`goldens`] asks Hugging Face
+//! [`synth`] writes checkpoints of real shapes with random weights, [`export`] writes quantised ones,
+//! [`quant_report`] says what that costs, [`goldens`] asks Hugging Face
 //! transformers for the right answers, and [`campaign`] runs the long forms of tests.
 #![allow(clippy::print_stdout, reason = "this is a command-line program, its reports belong on standard output")]
 
 mod campaign;
 mod check;
 mod error;
+mod export;
 mod goldens;
 mod process;
+mod publish;
+mod quant_report;
 mod synth;
+mod tensor_file;
 mod tidy;
 mod workspace;
 
@@ -31,6 +36,8 @@ enum Command {
     Check(check::Arguments),
     Tidy(tidy::Arguments),
     Synth(synth::Arguments),
+    Export(export::Arguments),
+    QuantReport(quant_report::Arguments),
     Goldens(goldens::Arguments),
     Campaign(campaign::Arguments),
 }
@@ -40,6 +47,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::QuantReport(arguments) => quant_report::run(&arguments),
         Command::Goldens(arguments) => goldens::run(&arguments),
         Command::Campaign(arguments) => campaign::run(&arguments),
     };

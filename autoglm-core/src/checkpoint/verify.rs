@@ -21,13 +21,22 @@ pub struct TensorSpec {
     pub name: String,
     /// Its dimensions, outermost first.
     pub shape: Vec<usize>,
+    /// The format it must have; any of F32, F16 and BF16 where none is given.
+    pub dtype: Option<Dtype>,
 }
 
 impl TensorSpec {
-    /// A tensor of this name and shape.
+    /// A tensor of this name and shape, in any format that weights are read in.
     #[must_use]
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self { name: name.into(), shape: shape.into() }
+        Self { name: name.into(), shape: shape.into(), dtype: None }
+    }
+
+    /// The same tensor in this format and no other.
+    #[must_use]
+    pub fn stored_as(mut self, dtype: Dtype) -> Self {
+        self.dtype = Some(dtype);
+        self
     }
 }
 
@@ -60,6 +69,8 @@ pub struct Mismatch {
     pub misshaped: Vec<Misshaped>,
     /// There, in a format that is not F32, F16 or BF16.
     pub not_float: Vec<(String, Dtype)>,
+    /// There, in another format than the only one that fits.
+    pub mistyped: Vec<Mistyped>,
     /// There, but not expected.
     pub unexpected: Vec<String>,
 }
@@ -75,6 +86,17 @@ pub struct Misshaped {
     pub got: Vec<usize>,
 }
 
+/// A tensor in another format than the only one that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistyped {
+    /// The tensor.
+    pub name: String,
+    /// What its reader needs.
+    pub expected: Dtype,
+    /// What the checkpoint has.
+    pub got: Dtype,
+}
+
 impl Checkpoint {
     /// Holds the header against all tensors a model is made of. No weight is read.
     ///
@@ -84,8 +106,8 @@ impl Checkpoint {
     /// or with `allow_extra` part of the answer.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] with every tensor that is missing, has another shape, is not of a
-    /// floating-point format, or is not expected.
+    /// [`Error::Mismatch`] with every tensor that is missing, has another shape, is not of the format
+    /// that is expected, or is not expected at all.
     pub fn verify(&self, expected: &[TensorSpec], ignored: &[&str], allow_extra: bool) -> Result<Verified> {
         let (mut verified, mut mismatch) = (Verified::default(), Mismatch::default());
         for spec in expected {
@@ -100,8 +122,12 @@ impl Checkpoint {
                     got: info.shape.clone(),
                 });
             }
-            if info.float().is_err() {
-                mismatch.not_float.push((spec.name.clone(), info.dtype));
+            match spec.dtype {
+                None if info.float().is_err() => mismatch.not_float.push((spec.name.clone(), info.dtype)),
+                Some(expected) if expected != info.dtype => {
+                    mismatch.mistyped.push(Mistyped { name: spec.name.clone(), expected, got: info.dtype });
+                }
+                _ => {}
             }
         }
         let names: BTreeSet<&str> = expected.iter().map(|spec| spec.name.as_str()).collect();
@@ -134,6 +160,12 @@ impl fmt::Display for Mismatch {
             write!(f, "; {} not in f32, f16 or bf16: ", self.not_float.len())?;
             list(f, &self.not_float, |(name, dtype), line| {
                 line.push_str(&format!("`{}` is {dtype}", printable(name)))
+            })?;
+        }
+        if !self.mistyped.is_empty() {
+            write!(f, "; {} of another format: ", self.mistyped.len())?;
+            list(f, &self.mistyped, |m, line| {
+                line.push_str(&format!("`{}` is {}, not {}", printable(&m.name), m.got, m.expected))
             })?;
         }
         if !self.unexpected.is_empty() {

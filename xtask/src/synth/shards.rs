@@ -1,15 +1,18 @@
 //! Weight files: safetensors written front to back, so that no tensor is ever whole in memory.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use autoglm_core::TensorSpec;
+use autoglm_core::checkpoint::Dtype;
+use serde_json::json;
 
 use super::noise::Noise;
 use super::plan::Tensor;
 use crate::error::{Error, Result};
+use crate::publish::write_file;
+use crate::tensor_file::{Place, TensorFile};
 
 /// Values drawn before they are written: the largest piece of weights in memory, 16 MB in f32.
 const BLOCK: usize = 1 << 22;
@@ -31,10 +34,10 @@ impl StoredAs {
         }
     }
 
-    fn safetensors_name(self) -> &'static str {
+    fn dtype(self) -> Dtype {
         match self {
-            Self::Bf16 => "BF16",
-            Self::F32 => "F32",
+            Self::Bf16 => Dtype::BF16,
+            Self::F32 => Dtype::F32,
         }
     }
 
@@ -96,19 +99,6 @@ pub(crate) fn write(
     Ok(written)
 }
 
-/// Writes a small file and waits until it is on the disk.
-///
-/// # Errors
-/// The file cannot be written.
-pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
-    let write = || {
-        let mut file = File::create_new(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(Error::file("write", path))
-}
-
 /// Cuts `tensors` before each one that would make a file larger than `shard_bytes`.
 fn split(tensors: &[Tensor], stored_as: StoredAs, shard_bytes: u64) -> Vec<&[Tensor]> {
     let mut shards = Vec::new();
@@ -126,50 +116,33 @@ fn split(tensors: &[Tensor], stored_as: StoredAs, shard_bytes: u64) -> Vec<&[Ten
 }
 
 fn write_shard(path: &Path, tensors: &[Tensor], stored_as: StoredAs, seed: u64) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create_new(path)?);
-    file.write_all(&header(tensors, stored_as))?;
+    let spec =
+        |tensor: &Tensor| TensorSpec::new(tensor.name.clone(), tensor.shape.clone()).stored_as(stored_as.dtype());
+    let mut file = TensorFile::create(path, tensors.iter().map(spec), Place::Tight)?;
     let mut buffer = Vec::new();
     for tensor in tensors {
         let noise = Noise::new(seed, &tensor.name);
-        let mut done = 0;
-        while done < tensor.values() {
-            let values = (tensor.values() - done).min(BLOCK as u64);
-            buffer.resize(values as usize * stored_as.size(), 0);
-            noise.fill(tensor, done, stored_as, &mut buffer);
-            file.write_all(&buffer)?;
-            done += values;
-        }
+        file.tensor(|file| {
+            let mut done = 0;
+            while done < tensor.values() {
+                let values = (tensor.values() - done).min(BLOCK as u64);
+                buffer.resize(values as usize * stored_as.size(), 0);
+                noise.fill(tensor, done, stored_as, &mut buffer);
+                file.write_all(&buffer)?;
+                done += values;
+            }
+            Ok(())
+        })?;
     }
-    file.into_inner()?.sync_all()
-}
-
-/// The length (8 bytes) and the JSON that a safetensors file begins with, padded with blanks so that
-/// the weights behind it start at a multiple of eight.
-fn header(tensors: &[Tensor], stored_as: StoredAs) -> Vec<u8> {
-    let mut entries = Map::new();
-    // transformers reads no file that does not say this.
-    entries.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
-    let mut offset = 0;
-    for tensor in tensors {
-        let end = offset + tensor.values() * stored_as.size() as u64;
-        entries.insert(
-            tensor.name.clone(),
-            json!({ "dtype": stored_as.safetensors_name(), "shape": tensor.shape, "data_offsets": [offset, end] }),
-        );
-        offset = end;
-    }
-    let mut json = Value::Object(entries).to_string().into_bytes();
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.append(&mut json);
-    header
+    file.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use safetensors::{Dtype, SafeTensors};
+    use safetensors::SafeTensors;
+    use serde_json::Value;
 
     use super::super::plan;
     use super::*;

@@ -47,7 +47,7 @@ const ROOMS: &[Room] = &[
             "autoglm-vision",
         ],
     ),
-    room("xtask", None, &["autoglm"]),
+    room("xtask", None, &["autoglm", "autoglm-core", "autoglm-kernels", "autoglm-quant"]),
 ];
 
 /// Imports nothing and contains no code, so it may stand below anyone who names it.

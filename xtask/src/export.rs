@@ -1,0 +1,201 @@
+//! Quantised checkpoints: made once, opened at once.
+//!
+//! Weights are read, quantised and written matrix by matrix, so memory holds one packed matrix and a
+//! row per thread; the directory takes its final name only when it is complete.
+
+mod compressed_tensors;
+mod packed;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use autoglm::Inventory;
+use autoglm_core::{Files, Run, Workers};
+use autoglm_kernels::Isa;
+use autoglm_kernels::layout::Layout;
+use autoglm_quant::{Manifest, Scheme};
+
+use crate::error::Result;
+use crate::publish::{publish, write_file};
+
+/// Files beside the weights that go along as they are.
+const COMPANIONS: &[&str] = &[
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "video_preprocessor_config.json",
+    "vocab.json",
+];
+
+/// A tokenizer of 150 000 merges takes 20 MB.
+const COMPANION_BYTES: usize = 128 << 20;
+
+/// Write a quantised copy of a checkpoint of floats.
+///
+/// `packed` is this project's own: the file holds what the kernels of one family of processors read,
+/// in their order, and is used where it lies in the mapped file. `autoglm run --model` opens it by
+/// itself.
+///
+/// `compressed-tensors` is the convention of the Hugging Face package of that name, for other programs:
+/// weights that are not rotated, so they lose more where some inputs are much larger than others.
+///
+/// Use `cargo run --release -p xtask -- export …` for large checkpoints: it is many times as fast.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The checkpoint of floats
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The directory to write, which must not exist yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Who is to read it
+    #[arg(long, value_enum)]
+    format: Format,
+    /// What the weights become
+    #[arg(long, value_enum)]
+    precision: Precision,
+    /// For `packed`: the processors it is for [default: this machine's]
+    #[arg(long, value_name = "LAYOUT", value_parser = layout_named)]
+    layout: Option<Layout>,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// This project: the kernels' own order, opened at once
+    Packed,
+    /// vLLM and transformers, with the package of this name: `int8` as W8A8 with one step per output,
+    /// `int4` as W4A16 in groups of 64; output layer and pictures stay floats
+    CompressedTensors,
+}
+
+/// What the weights become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Precision {
+    /// 16-bit floats and an 8-bit output layer
+    Mixed,
+    /// 8-bit integers
+    Int8,
+    /// 4-bit integers; 8 bits for the output layer and for pictures
+    Int4,
+}
+
+impl Precision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mixed => "mixed",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+
+    fn scheme(self) -> Scheme {
+        match self {
+            Self::Mixed => Scheme::mixed(),
+            Self::Int8 => Scheme::int8(),
+            Self::Int4 => Scheme::int4(),
+        }
+    }
+}
+
+fn layout_named(name: &str) -> std::result::Result<Layout, String> {
+    Layout::named(name).ok_or_else(|| "the layouts are x86, dotprod and i8mm".to_owned())
+}
+
+/// # Errors
+/// - The checkpoint is damaged, or quantised already.
+/// - `--out` exists already or its parent does not.
+/// - A file cannot be written, for example because the disk is full.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    let files = Files::directory(&arguments.model)?;
+    let inventory = Inventory::of(&files)?;
+    let workers = Workers::new(threads(arguments.threads))?;
+    let run = Run::new(&workers);
+    let mut written = 0;
+    publish(&arguments.out, |directory| {
+        let config = match arguments.format {
+            Format::Packed => {
+                let layout = arguments.layout.unwrap_or_else(|| Layout::of(Isa::best()));
+                let (precision, scheme) = (arguments.precision.name().to_owned(), arguments.precision.scheme());
+                let manifest = Manifest { precision, scheme, layout };
+                written = packed::write(&inventory, &manifest, &run, &directory.join("model.safetensors"))?;
+                manifest.written_into(inventory.config.clone())
+            }
+            Format::CompressedTensors => {
+                let kind = compressed_tensors::Kind::of(arguments.precision)?;
+                let (config, bytes) =
+                    compressed_tensors::write(&inventory, kind, &run, &directory.join("model.safetensors"))?;
+                written = bytes;
+                config
+            }
+        };
+        write_file(&directory.join("config.json"), format!("{config:#}\n").as_bytes())?;
+        for name in COMPANIONS {
+            if let Some(content) = files.read(name, COMPANION_BYTES)? {
+                write_file(&directory.join(name), &content)?;
+            }
+        }
+        Ok(())
+    })?;
+    println!(
+        "{}: {:.2} GB of weights, {:.1} s",
+        arguments.out.display(),
+        written as f64 / 1e9,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Worker threads: those that were asked for, or one per core.
+pub(crate) fn threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// A line on standard error that says how far a long job is, where somebody looks at it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    total: u64,
+    done: u64,
+    shown: bool,
+}
+
+impl Progress {
+    /// Of a job of `total` steps of any size.
+    pub(crate) fn new(total: u64) -> Self {
+        Self { total, done: 0, shown: std::io::stderr().is_terminal() }
+    }
+
+    /// Says that `more` steps are done, and what comes next.
+    pub(crate) fn step(&mut self, more: u64, next: &str) {
+        self.done += more;
+        if self.shown {
+            // Whoever closed standard error does not want to know.
+            let percent = 100.0 * self.done as f64 / self.total.max(1) as f64;
+            let _ = write!(std::io::stderr(), "\r\x1b[K{percent:5.1} %  {next}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
