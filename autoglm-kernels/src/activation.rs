@@ -13,7 +13,7 @@
 use crate::exp::exp;
 use crate::hadamard::{butterflies, norm};
 use crate::layout::padded_inputs;
-use crate::multiversion::on;
+use crate::multiversion::{Work, on};
 use crate::{Error, Isa, Result};
 
 /// The largest code.
@@ -94,14 +94,7 @@ impl<'a> Recipe<'a> {
     /// # Panics
     /// When `x` or `y` has another length.
     pub fn prepare(&self, isa: Isa, x: &[f32], y: &mut [f32]) {
-        on(isa, || {
-            self.before(x, y);
-            if self.block > 1 {
-                butterflies(self.block, y);
-                let scale = norm(self.block);
-                y.iter_mut().for_each(|y| *y *= scale);
-            }
-        });
+        on(isa, Prepare { recipe: self, x, y });
     }
 
     /// Quantises row `x`. → its scale; a row with an infinity or a NaN has a NaN for a scale, so that
@@ -113,19 +106,7 @@ impl<'a> Recipe<'a> {
     /// When a slice has another length.
     pub fn quantise(&self, isa: Isa, x: &[f32], scratch: &mut [f32], codes: &mut [i8], sums: &mut [i32]) -> f32 {
         assert_eq!((codes.len(), sums.len()), (self.codes(), self.sums()), "room for one row");
-        on(isa, || {
-            self.before(x, scratch);
-            butterflies(self.block, scratch);
-            // The matrix of ±1 is √block times the rotation; the scale takes that back.
-            let shrink = if self.block > 1 { norm(self.block) } else { 1.0 };
-            let largest = largest(scratch);
-            let inverse = if largest > 0.0 && largest.is_finite() { MOST / largest } else { 0.0 };
-            round(scratch, inverse, codes);
-            for (sum, codes) in sums.iter_mut().zip(codes.chunks(self.sum_width)) {
-                *sum = codes.iter().map(|code| i32::from(*code)).sum();
-            }
-            if largest.is_finite() { largest / MOST * shrink } else { f32::NAN }
-        })
+        on(isa, Quantise { recipe: self, x, scratch, codes, sums })
     }
 
     #[inline(always)]
@@ -146,6 +127,55 @@ impl<'a> Recipe<'a> {
                 }
             }
         }
+    }
+}
+
+struct Prepare<'a> {
+    recipe: &'a Recipe<'a>,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Work for Prepare<'_> {
+    type Answer = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.recipe.before(self.x, self.y);
+        let block = self.recipe.block;
+        if block > 1 {
+            butterflies(block, self.y);
+            let scale = norm(block);
+            self.y.iter_mut().for_each(|y| *y *= scale);
+        }
+    }
+}
+
+struct Quantise<'a> {
+    recipe: &'a Recipe<'a>,
+    x: &'a [f32],
+    scratch: &'a mut [f32],
+    codes: &'a mut [i8],
+    sums: &'a mut [i32],
+}
+
+impl Work for Quantise<'_> {
+    type Answer = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
+        let Self { recipe, x, scratch, codes, sums } = self;
+        recipe.before(x, scratch);
+        butterflies(recipe.block, scratch);
+        // The matrix of ±1 is √block times the rotation; the scale takes that back.
+        let shrink = if recipe.block > 1 { norm(recipe.block) } else { 1.0 };
+        let largest = largest(scratch);
+        let inverse = if largest > 0.0 && largest.is_finite() { MOST / largest } else { 0.0 };
+        round(scratch, inverse, codes);
+        for (sum, codes) in sums.iter_mut().zip(codes.chunks(recipe.sum_width)) {
+            *sum = codes.iter().map(|code| i32::from(*code)).sum();
+        }
+        if largest.is_finite() { largest / MOST * shrink } else { f32::NAN }
     }
 }
 

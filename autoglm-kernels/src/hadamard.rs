@@ -6,7 +6,7 @@
 //! neighbours to near ones; the result has the same bits on every instruction set.
 
 use crate::Isa;
-use crate::multiversion::on;
+use crate::multiversion::{Work, on};
 
 /// The widest block.
 pub const BLOCK: usize = 128;
@@ -23,14 +23,27 @@ pub fn block(k: usize) -> usize {
 /// # Panics
 /// When `block` is no power of two up to [`BLOCK`], or `x` is not a whole number of blocks.
 pub fn rotate(isa: Isa, block: usize, x: &mut [f32]) {
-    let scale = norm(block);
-    on(isa, || {
-        butterflies(block, x);
-        x.iter_mut().for_each(|v| *v *= scale);
-    });
+    on(isa, Rotate { block, x });
+}
+
+struct Rotate<'a> {
+    block: usize,
+    x: &'a mut [f32],
+}
+
+impl Work for Rotate<'_> {
+    type Answer = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let scale = norm(self.block);
+        butterflies(self.block, self.x);
+        self.x.iter_mut().for_each(|v| *v *= scale);
+    }
 }
 
 /// 1 / √b, rounded to f32.
+#[inline(always)]
 pub(crate) fn norm(block: usize) -> f32 {
     (block as f32).sqrt().recip()
 }

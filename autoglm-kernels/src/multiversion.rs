@@ -6,15 +6,24 @@
 
 use crate::Isa;
 
-/// Runs `work`, which should be made of `#[inline(always)]` functions, compiled for `isa`.
+/// Work that is inlined into the function that allows it the instructions. A closure would not do:
+/// nothing makes the compiler inline a large one, and out of line it has none of them.
+pub(crate) trait Work {
+    type Answer;
+
+    /// Implementations say `#[inline(always)]`, and so does all they call.
+    fn run(self) -> Self::Answer;
+}
+
+/// Runs `work` compiled for `isa`.
 #[inline]
-pub(crate) fn on<R>(isa: Isa, work: impl FnOnce() -> R) -> R {
+pub(crate) fn on<W: Work>(isa: Isa, work: W) -> W::Answer {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni256(_) | Isa::Avx512Vnni(_) | Isa::Avx512Bf16(_) => {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-            fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
-                work()
+            fn with_avx512<W: Work>(work: W) -> W::Answer {
+                work.run()
             }
             // SAFETY: the level holds the proof that the processor has these instructions.
             unsafe { with_avx512(work) }
@@ -22,13 +31,13 @@ pub(crate) fn on<R>(isa: Isa, work: impl FnOnce() -> R) -> R {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) | Isa::AvxVnni(_) => {
             #[target_feature(enable = "avx2,fma,f16c")]
-            fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
-                work()
+            fn with_avx2<W: Work>(work: W) -> W::Answer {
+                work.run()
             }
             // SAFETY: as above.
             unsafe { with_avx2(work) }
         }
         // 64-bit Arm compiles everything with NEON.
-        _ => work(),
+        _ => work.run(),
     }
 }

@@ -18,7 +18,7 @@ use super::{Float, Rows};
 use crate::isa::Isa;
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Plain;
-use crate::multiversion::on;
+use crate::multiversion::{Work, on};
 use crate::{Block, Error, Result};
 
 /// Numbers that one step multiplies.
@@ -30,16 +30,28 @@ const STEP: usize = 32;
 /// When the slices differ in length.
 pub fn round(isa: Isa, x: &[f32], rounded: &mut [bf16]) {
     assert_eq!(x.len(), rounded.len(), "a place for each number");
-    on(isa, || {
-        for (r, x) in rounded.iter_mut().zip(x) {
+    on(isa, Round { x, rounded });
+}
+
+struct Round<'a> {
+    x: &'a [f32],
+    rounded: &'a mut [bf16],
+}
+
+impl Work for Round<'_> {
+    type Answer = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (r, x) in self.rounded.iter_mut().zip(self.x) {
             let bits = x.to_bits();
             // Half of the last place, and one less where that place is even, carries into it. A NaN
             // would be carried to infinity, so it keeps its upper half and gets a bit that stays.
-            let carried = (bits + (0x7fff + ((bits >> 16) & 1))) >> 16;
+            let carried = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
             let upper = if x.is_nan() { (bits >> 16) | 0x40 } else { carried };
             *r = bf16::from_bits(upper as u16);
         }
-    });
+    }
 }
 
 /// out (m, n) = x (m, k) · weightsᵀ + bias, for bf16 weights (n, k).
