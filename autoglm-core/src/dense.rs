@@ -7,15 +7,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use autoglm_kernels::Block;
-use autoglm_kernels::dense::{Rows, gemm};
+use autoglm_kernels::dense::{Rows, gemm, pairs};
+use autoglm_kernels::{Block, Isa};
 use candle_core::Tensor;
+use half::bf16;
 
 use crate::norm::silu_mul;
 use crate::rows::{from_rows, with_rows};
 use crate::{
-    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, RmsNorm, Run, Source, TensorBytes,
-    TokenId,
+    Before, Checkpoint, Embedding, Error, FloatType, KvFormat, Member, Projection, Result, RmsNorm, Run, Source,
+    TensorBytes, TokenId,
 };
 
 /// Weight rows per task: enough work to outweigh handing it to a thread, and a multiple of what the
@@ -206,6 +207,22 @@ impl Dense {
         }
         Ok(tasks)
     }
+
+    /// The input rounded to bf16, where the run may do that, all weights are bf16 and the processor
+    /// multiplies pairs of them.
+    fn rounded(&self, run: &Run<'_>, x: &[f32]) -> Option<Vec<bf16>> {
+        /// Numbers that one task rounds: enough to outweigh handing it to a thread.
+        const PER_TASK: usize = 1 << 14;
+        let may = run.attention() == KvFormat::Bf16 && matches!(run.isa(), Isa::Avx512Bf16(_));
+        if !may || self.maps.iter().any(|map| map.weight.kind != FloatType::Bf16) {
+            return None;
+        }
+        let mut rounded = vec![bf16::ZERO; x.len()];
+        run.for_rows(&mut rounded, 1, PER_TASK, |first, rounded| {
+            pairs::round(run.isa(), &x[first..first + rounded.len()], rounded);
+        });
+        Some(rounded)
+    }
 }
 
 impl Projection for Dense {
@@ -227,7 +244,13 @@ impl Projection for Dense {
         let mut out = vec![0f32; n * total];
         if !out.is_empty() {
             let tasks = self.tasks(Block::new(&mut out, total))?;
-            with_rows(&x, |x| run.try_for_each(tasks, |task| gemm(run.isa(), x, task.weights, task.bias, task.out)))??;
+            with_rows(&x, |x| {
+                let rounded = self.rounded(run, x);
+                run.try_for_each(tasks, |task| match &rounded {
+                    Some(x) => pairs::gemm(run.isa(), x, task.weights, task.bias, task.out),
+                    None => gemm(run.isa(), x, task.weights, task.bias, task.out),
+                })
+            })??;
         }
         from_rows(out, &[n, total])
     }

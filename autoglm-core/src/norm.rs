@@ -1,8 +1,8 @@
 //! Root-mean-square normalisation and the gated SiLU, over rows in f32.
 
+use autoglm_kernels::activation::{Before, Recipe};
 use candle_core::Tensor;
 
-use crate::float::Simd;
 use crate::rows::{from_rows, with_rows};
 use crate::{Error, Result, Run};
 
@@ -29,7 +29,7 @@ impl RmsNorm {
     /// [`Error::Shape`] when `x` has another width.
     pub fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
         self.check(x, x.dim(0)?)?;
-        self.over_rows(run, x, None, |scale, x, w, out| *out = (x * scale) * w)
+        self.over_rows(run, x, None)
     }
 
     /// `onto` plus the normalised rows of `x`, (n, c) each, in one pass: a residual stream takes a
@@ -40,7 +40,7 @@ impl RmsNorm {
     pub fn add_onto(&self, run: &Run<'_>, x: &Tensor, onto: &Tensor) -> Result<Tensor> {
         self.check(x, x.dim(0)?)?;
         self.check(onto, x.dim(0)?)?;
-        with_rows(onto, |onto| self.over_rows(run, x, Some(onto), |scale, x, w, out| *out += (x * scale) * w))?
+        with_rows(onto, |onto| self.over_rows(run, x, Some(onto)))?
     }
 
     fn check(&self, x: &Tensor, n: usize) -> Result<()> {
@@ -55,48 +55,23 @@ impl RmsNorm {
         Ok(())
     }
 
-    /// Calls `write` with the factor of a row, its number, its weight and its place in the answer, which
-    /// begins as `onto` or zeros.
-    fn over_rows(
-        &self,
-        run: &Run<'_>,
-        x: &Tensor,
-        onto: Option<&[f32]>,
-        write: impl Fn(f32, f32, f32, &mut f32) + Sync,
-    ) -> Result<Tensor> {
+    fn over_rows(&self, run: &Run<'_>, x: &Tensor, onto: Option<&[f32]>) -> Result<Tensor> {
         let c = self.weight.len().max(1);
         let mut out = vec![0f32; x.elem_count()];
-        with_rows(x, |x| {
-            run.for_rows(&mut out, c, 1, |first, out| {
-                if let Some(onto) = onto {
-                    out.copy_from_slice(&onto[first * c..][..out.len()]);
-                }
-                for (out, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c).skip(first)) {
-                    Simd::detect().0.dispatch(|| {
-                        let scale = 1.0 / (mean_square(x) + self.eps).sqrt();
-                        for ((out, x), w) in out.iter_mut().zip(x).zip(&self.weight) {
-                            write(scale, *x, *w, out);
-                        }
-                    });
-                }
-            });
-        })?;
+        if !out.is_empty() {
+            let recipe = Recipe::new(Before::RmsNorm { weight: &self.weight, eps: self.eps }, c, 1, c)?;
+            with_rows(x, |x| {
+                run.for_rows(&mut out, c, 1, |first, out| {
+                    let rows = out.chunks_exact_mut(c).zip(x.chunks_exact(c).skip(first));
+                    rows.for_each(|(out, x)| recipe.prepare(run.isa(), x, out));
+                    if let Some(onto) = onto {
+                        out.iter_mut().zip(&onto[first * c..]).for_each(|(out, onto)| *out += onto);
+                    }
+                });
+            })?;
+        }
         from_rows(out, x.dims())
     }
-}
-
-/// Mean of the squares, in 16 interleaved sums so that the loop vectorises.
-#[inline(always)]
-fn mean_square(x: &[f32]) -> f32 {
-    let (blocks, tail) = x.as_chunks::<16>();
-    let mut sums = [0f32; 16];
-    for block in blocks {
-        for lane in 0..16 {
-            sums[lane] += block[lane] * block[lane];
-        }
-    }
-    let sum = sums.iter().sum::<f32>() + tail.iter().map(|v| v * v).sum::<f32>();
-    sum / x.len() as f32
 }
 
 /// silu(gate) · up over rows of (gate | up): (n, 2f) → (n, f).
@@ -115,16 +90,11 @@ pub fn silu_mul(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
     }
     let mut out = vec![0f32; n * f];
     if f > 0 {
+        let recipe = Recipe::new(Before::SiluMul, f, 1, f)?;
         with_rows(x, |x| {
             run.for_rows(&mut out, f, 1, |first, out| {
-                for (out, x) in out.chunks_exact_mut(f).zip(x.chunks_exact(two_f).skip(first)) {
-                    let (gate, up) = x.split_at(f);
-                    Simd::detect().0.dispatch(|| {
-                        for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
-                            *out = g / (1.0 + autoglm_kernels::exp::exp(-*g)) * u;
-                        }
-                    });
-                }
+                let rows = out.chunks_exact_mut(f).zip(x.chunks_exact(two_f).skip(first));
+                rows.for_each(|(out, x)| recipe.prepare(run.isa(), x, out));
             });
         })?;
     }

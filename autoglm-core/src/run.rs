@@ -35,7 +35,9 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// The same run with encoders attending in another format. A cache has a format of its own.
+    /// The same run with encoders attending in another format; a cache has a format of its own. With
+    /// [`KvFormat::Bf16`], dense bf16 weights also meet activations rounded to bf16, where the processor
+    /// multiplies pairs of those.
     #[must_use]
     pub fn with_attention(mut self, attention: KvFormat) -> Self {
         self.attention = attention;

@@ -292,3 +292,33 @@ fn what_does_not_fit_is_named() {
     let misfit = map.forward(&Run::new(&workers), &from_rows(vec![0.0; 3], &[1, 3]).unwrap());
     assert!(matches!(misfit, Err(Error::Shape { .. })));
 }
+
+#[test]
+fn a_run_in_halves_rounds_the_input_of_bf16_weights_and_keeps_the_laws() {
+    let (n, k, out) = (7, 70, 40);
+    let (w, x) = (sample(out * k, 1), sample(n * k, 2));
+    let kinds = [FloatType::Bf16, FloatType::F16];
+    for kind in kinds {
+        let tensors = [Stored { name: "w.weight", shape: &[out, k], kind, values: w.clone() }];
+        let source = DenseSource::new(checkpoint(&tensors), None);
+        let map = source.projection(&[Member::new("w", out, k)], &Before::Nothing).unwrap();
+        let workers = Workers::new(2).unwrap();
+        let run = Run::new(&workers);
+        let halves = run.with_attention(KvFormat::Bf16);
+        let answer = |run: &Run<'_>, x: &[f32]| -> Vec<f32> {
+            let x = from_rows(x.to_vec(), &[x.len() / k, k]).unwrap();
+            map.forward(run, &x).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let (exact, halved) = (answer(&run, &x), answer(&halves, &x));
+        let rounds = kind == FloatType::Bf16 && matches!(run.isa(), Isa::Avx512Bf16(_));
+        assert_eq!(exact != halved, rounds);
+        for (i, (exact, halved)) in exact.iter().zip(&halved).enumerate() {
+            let size: f32 = x[i / out * k..][..k].iter().zip(&w[i % out * k..][..k]).map(|(x, w)| (x * w).abs()).sum();
+            // Rounding to 8 bits moves a number by at most 2^-9 of it; sums of 70 in f32 are nothing beside.
+            assert!((exact - halved).abs() <= size * 2f32.powi(-9) * 1.01, "{i}");
+        }
+        for row in 0..n {
+            assert_eq!(answer(&halves, &x[row * k..][..k]), halved[row * out..][..out]);
+        }
+    }
+}
