@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Threads for generating, where fewer are enough [default: as --threads]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    decode_threads: Option<u16>,
     /// Accept tensors that nothing reads, with a warning
     #[arg(long)]
     allow_extra: bool,
@@ -66,6 +69,7 @@ impl Options {
             .precision(self.precision.map(|named| named.0))
             .max_pixels(self.max_pixels)
             .threads(self.threads.map(usize::from))
+            .decode_threads(self.decode_threads.map(usize::from))
             .allow_extra(self.allow_extra);
         #[cfg(feature = "quant")]
         let options = options.progress(crate::quantising::bar());

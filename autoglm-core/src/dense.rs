@@ -15,8 +15,8 @@ use half::bf16;
 use crate::norm::silu_mul;
 use crate::rows::{from_rows, with_rows};
 use crate::{
-    Before, Checkpoint, Embedding, Error, FloatType, KvFormat, Member, Projection, Result, RmsNorm, Run, Source,
-    TensorBytes, TokenId,
+    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, RmsNorm, Run, Source, TensorBytes,
+    TokenId,
 };
 
 /// Weight rows per task: enough work to outweigh handing it to a thread, and a multiple of what the
@@ -213,7 +213,7 @@ impl Dense {
     fn rounded(&self, run: &Run<'_>, x: &[f32]) -> Option<Vec<bf16>> {
         /// Numbers that one task rounds: enough to outweigh handing it to a thread.
         const PER_TASK: usize = 1 << 14;
-        let may = run.attention() == KvFormat::Bf16 && matches!(run.isa(), Isa::Avx512Bf16(_));
+        let may = run.rounds() && matches!(run.isa(), Isa::Avx512Bf16(_));
         if !may || self.maps.iter().any(|map| map.weight.kind != FloatType::Bf16) {
             return None;
         }

@@ -11,13 +11,14 @@ pub struct Run<'a> {
     threads: usize,
     isa: Isa,
     attention: KvFormat,
+    rounds: bool,
 }
 
 impl<'a> Run<'a> {
     /// A run on all of these workers, with the processor's best instructions and exact attention.
     #[must_use]
     pub fn new(workers: &'a Workers) -> Self {
-        Self { workers, threads: workers.threads(), isa: Isa::best(), attention: KvFormat::F32 }
+        Self { workers, threads: workers.threads(), isa: Isa::best(), attention: KvFormat::F32, rounds: false }
     }
 
     /// The same run on at most `threads` threads: reading weights for one row saturates memory with
@@ -35,13 +36,25 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// The same run with encoders attending in another format; a cache has a format of its own. With
-    /// [`KvFormat::Bf16`], dense bf16 weights also meet activations rounded to bf16, where the processor
-    /// multiplies pairs of those.
+    /// The same run with encoders attending in another format. A cache has a format of its own.
     #[must_use]
     pub fn with_attention(mut self, attention: KvFormat) -> Self {
         self.attention = attention;
         self
+    }
+
+    /// The same run in which activations may be rounded to bf16 before they meet bf16 weights, where the
+    /// processor multiplies pairs of those: twice as fast, and less exact by what that rounding costs.
+    #[must_use]
+    pub fn with_rounding(mut self, rounds: bool) -> Self {
+        self.rounds = rounds;
+        self
+    }
+
+    /// Whether activations may be rounded to the format of the weights.
+    #[must_use]
+    pub fn rounds(&self) -> bool {
+        self.rounds
     }
 
     /// The format that encoders attend in.

@@ -23,7 +23,10 @@ pub struct Model {
 #[derive(Debug)]
 struct Inner {
     workers: Workers,
+    decode_threads: usize,
     attention: KvFormat,
+    /// Whether activations may be rounded to the halves of the weights.
+    rounds: bool,
     weights_bytes: u64,
     isa: &'static str,
     decoder: Decoder,
@@ -100,8 +103,10 @@ impl Model {
             (weights.bytes(), weights.isa(), [weights.warning(), verified.extra_names()]);
         drop(weights);
         let inner = Inner {
+            decode_threads: options.decode_threads.unwrap_or(workers.threads()),
             workers,
             attention: precision.map(Precision::attention).unwrap_or_default(),
+            rounds: precision.is_some_and(Precision::rounds),
             weights_bytes,
             isa,
             decoder,
@@ -134,8 +139,10 @@ impl Model {
         let (weights_bytes, isa) = (weights.bytes(), weights.isa());
         drop(weights);
         let inner = Inner {
+            decode_threads: options.decode_threads.unwrap_or(workers.threads()),
             workers,
             attention: options.precision.map(Precision::attention).unwrap_or_default(),
+            rounds: options.precision.is_some_and(Precision::rounds),
             weights_bytes,
             isa,
             decoder,
@@ -241,7 +248,12 @@ impl Model {
     }
 
     pub(crate) fn run(&self) -> Run<'_> {
-        Run::new(&self.inner.workers).with_attention(self.inner.attention)
+        Run::new(&self.inner.workers).with_attention(self.inner.attention).with_rounding(self.inner.rounds)
+    }
+
+    /// What a step of `rows` rows runs on.
+    pub(crate) fn run_for(&self, rows: usize) -> Run<'_> {
+        if rows == 1 { self.run().with_threads(self.inner.decode_threads) } else { self.run() }
     }
 
     /// An empty cache for a whole context.

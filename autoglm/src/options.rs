@@ -15,6 +15,10 @@ pub struct OpenOptions {
     pub precision: Option<Precision>,
     /// Worker threads; the machine's parallelism when none is given.
     pub threads: Option<usize>,
+    /// Threads for a step of one row, at most [`OpenOptions::threads`]; as many where none is given. One
+    /// token reads every weight once, and fewer cores than multiply a prompt may already use all of the
+    /// memory's bandwidth.
+    pub decode_threads: Option<usize>,
     /// Limit of a picture's size after resizing, in the unit of `size.longest_edge`: 2 · height ·
     /// width. The checkpoint's own limit when none is given.
     pub max_pixels: Option<u64>,
@@ -37,6 +41,13 @@ impl OpenOptions {
     #[must_use]
     pub fn threads(mut self, threads: impl Into<Option<usize>>) -> Self {
         self.threads = threads.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::decode_threads`].
+    #[must_use]
+    pub fn decode_threads(mut self, threads: impl Into<Option<usize>>) -> Self {
+        self.decode_threads = threads.into();
         self
     }
 

@@ -76,6 +76,15 @@ impl Precision {
         matches!(self, Self::Mixed | Self::Int8 | Self::Int4)
     }
 
+    /// Whether activations are rounded to the 16-bit floats of the weights where that is faster.
+    pub(crate) fn rounds(self) -> bool {
+        match self {
+            #[cfg(feature = "quant")]
+            Self::Mixed => true,
+            _ => false,
+        }
+    }
+
     /// The precision of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

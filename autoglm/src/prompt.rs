@@ -120,5 +120,5 @@ fn forward(
 ) -> Result<Option<Tensor>> {
     let decoder = model.decoder();
     let input = assembly.input(rows, decoder.embed_tokens(), want)?;
-    Ok(decoder.forward(&model.run(), &input, cache)?)
+    Ok(decoder.forward(&model.run_for(input.len()), &input, cache)?)
 }

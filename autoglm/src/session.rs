@@ -163,7 +163,7 @@ impl Session {
         // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;
         let input = assembly.input(*rows..end, decoder.embed_tokens(), want)?;
-        let logits = decoder.forward(&self.model.run(), &input, cache)?;
+        let logits = decoder.forward(&self.model.run_for(input.len()), &input, cache)?;
         *rows = end;
         Ok(logits)
     }

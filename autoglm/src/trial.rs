@@ -114,7 +114,7 @@ impl Trial {
             let want = if last == end { Want::Last } else { Want::Nothing };
             let decoder = self.model.decoder();
             let input = self.assembly.input(first..last, decoder.embed_tokens(), want)?;
-            decoder.forward(&self.model.run(), &input, &mut self.cache)?;
+            decoder.forward(&self.model.run_for(input.len()), &input, &mut self.cache)?;
         }
         Ok(start.elapsed())
     }

@@ -304,7 +304,7 @@ fn a_run_in_halves_rounds_the_input_of_bf16_weights_and_keeps_the_laws() {
         let map = source.projection(&[Member::new("w", out, k)], &Before::Nothing).unwrap();
         let workers = Workers::new(2).unwrap();
         let run = Run::new(&workers);
-        let halves = run.with_attention(KvFormat::Bf16);
+        let halves = run.with_rounding(true);
         let answer = |run: &Run<'_>, x: &[f32]| -> Vec<f32> {
             let x = from_rows(x.to_vec(), &[x.len() / k, k]).unwrap();
             map.forward(run, &x).unwrap().flatten_all().unwrap().to_vec1().unwrap()
