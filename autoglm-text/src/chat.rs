@@ -150,6 +150,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// - [`Error::TooLarge`] and [`Error::Template`] for a template that does not compile.
+    /// - [`Error::TemplateGrowth`] for one that could build values without end.
     /// - [`Error::TemplateField`] for a `chat_template` that is neither a string nor such a list.
     /// - [`Error::TemplateThread`] when the system gives no thread to compile on.
     pub fn from_files(jinja: Option<&str>, tokenizer_config: Option<&Value>) -> Result<Self> {
@@ -187,13 +188,14 @@ impl ChatTemplate {
         let parts = Parts::of(tokenizer, messages)?;
         let mut stand_ins = (0..parts.0.len()).map(stand_in);
         let with_stand_ins = conversation(messages, || stand_ins.next().map(String::from));
-        let rendered = self.0.render(with_stand_ins, add_generation_prompt, 0)?;
+        let all = messages.iter().map(|message| 1 + message.content.len()).sum();
+        let rendered = self.0.render(with_stand_ins, add_generation_prompt, all, 0)?;
         parts.check_each_stands_once(&rendered)?;
 
         let mut words = parts.0.iter().map(|part| part.words.clone().into_owned());
         let with_words = conversation(messages, || words.next());
         let bytes = parts.0.iter().map(|part| part.words.len()).sum();
-        if self.0.render(with_words, add_generation_prompt, bytes)? != parts.fill(&rendered) {
+        if self.0.render(with_words, add_generation_prompt, all, bytes)? != parts.fill(&rendered) {
             return Err(Error::TemplateReadsText);
         }
         tokenizer.encode_segments(&parts.cut(&rendered))

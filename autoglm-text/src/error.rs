@@ -90,6 +90,14 @@ pub enum Error {
         /// Steps it was given.
         fuel: u64,
     },
+    /// The chat template could build values too large for any machine to compare or print.
+    #[error("line {line} of the chat template {construct}")]
+    TemplateGrowth {
+        /// The line, from one.
+        line: usize,
+        /// What it does there.
+        construct: &'static str,
+    },
     /// The chat template wrote more than any real one.
     #[error("the chat template wrote more than {limit} bytes of its own")]
     TemplateOutput {

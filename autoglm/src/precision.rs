@@ -127,7 +127,8 @@ enum Plan {
 /// faster here. Their results are the same.
 #[cfg(feature = "quant")]
 fn integer_isa() -> autoglm_kernels::Isa {
-    autoglm_kernels::integer::fastest(autoglm_kernels::Isa::best())
+    let start = std::time::Instant::now();
+    autoglm_kernels::integer::fastest(autoglm_kernels::Isa::best(), || start.elapsed())
 }
 
 /// A checkpoint in the precision that was asked for.

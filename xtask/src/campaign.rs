@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 enum Campaign {
     /// A million damaged checkpoint files: each is refused, or read as the safetensors crate reads it
     Mutations,
-    /// Every golden case: how far the logits are from those of transformers
+    /// Every golden case: how far the logits are from those of transformers; fails beyond the bounds of the tests
     Parity,
     Taps(taps::Arguments),
 }

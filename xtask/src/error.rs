@@ -38,6 +38,9 @@ pub(crate) enum Error {
     Json { path: PathBuf, source: serde_json::Error },
     #[error("{} is not the golden it should be; make it again with `cargo xtask goldens`", path.display())]
     Golden { path: PathBuf },
+    /// The figures themselves were printed as they were measured.
+    #[error("beyond the bound, or with other tokens than transformers: {}", cases.join(", "))]
+    Parity { cases: Vec<String> },
     /// Boxed, because it is several times as large as the others.
     #[error(transparent)]
     Model(Box<autoglm::Error>),

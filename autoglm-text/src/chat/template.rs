@@ -3,11 +3,8 @@
 //! The engine counts steps and bytes, but not everything: deeply nested expressions and values are
 //! walked recursively, so both compiling and rendering happen on a thread whose stack holds the deepest
 //! nesting that the bounds on source and steps allow. The filters and methods that print whole values
-//! or pad to any width are left out; `tojson` is bounded here.
-//!
-//! Two things no setting of the engine prevents, and a template made for it can use: comparing or
-//! joining (`==`, `~`) lists that share their items level after level takes time and memory without
-//! end, and joining a namespace that contains itself to a string overflows any stack.
+//! or pad to any width are left out; `tojson` is bounded here. What one step does with one value is not
+//! counted, so `growth` refuses templates that could build values of any size.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,11 +17,19 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::{Error, Result};
 
+mod growth;
 mod json;
 
-/// Steps of one rendering, some forty per part of a message. One step is an instruction or 64 bytes, so
-/// this also bounds what a template can allocate, to some 25 MB.
+/// Steps of one rendering at most. One step is an instruction or 64 bytes, so this also bounds what a
+/// template can allocate, to some 25 MB.
 const FUEL: u64 = 400_000;
+
+/// Steps before the first message. Comparing two texts is one step of any length, so time grows with the
+/// square of the steps; with these it is a second.
+const BASE_FUEL: u64 = 40_000;
+
+/// Steps for each message and each of its parts, of which the layout of GLM-4.1V needs some forty.
+const FUEL_PER_PART: u64 = 200;
 
 /// Bytes a template may write beside the messages' words.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
@@ -32,8 +37,8 @@ const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// Loops, branches and macro calls inside of each other; a macro call counts as several.
 const MAX_DEPTH: usize = 100;
 
-/// 32 KiB of source nest some 16 000 expressions, and [`FUEL`] some 200 000 lists; a level of either
-/// takes at most 650 bytes of stack. Only what is touched becomes memory.
+/// 32 KiB of source nest some 16 000 expressions; a level takes a few hundred bytes of stack to run, and a few
+/// kilobytes to walk before. Only what is touched becomes memory.
 const STACK_BYTES: usize = 256 << 20;
 
 /// Names under which `tokenizer_config.json` gives templates a token.
@@ -51,7 +56,8 @@ pub(super) struct Template {
 
 impl Template {
     /// # Errors
-    /// [`Error::Template`] for a syntax error.
+    /// - [`Error::Template`] for a syntax error.
+    /// - [`Error::TemplateGrowth`] for a template that could build values without end.
     pub(super) fn compile(source: String, tokenizer_config: &serde_json::Value) -> Result<Self> {
         let tokens = TOKEN_NAMES.into_iter().filter_map(|name| {
             let field = tokenizer_config.get(name)?;
@@ -61,21 +67,28 @@ impl Template {
         let tokens = Value::from(tokens.collect::<BTreeMap<_, _>>());
         let environment = on_deep_stack(|| {
             let mut environment = environment();
-            environment.add_template_owned(NAME, source).map(|()| environment)
-        })?
-        .map_err(Error::Template)?;
+            growth::check(&source, syntax())?;
+            environment.add_template_owned(NAME, source).map_err(Error::Template)?;
+            Ok::<_, Error>(environment)
+        })??;
         Ok(Self { environment, tokens })
     }
 
-    /// Renders `messages`, which bring `word_bytes` of words along.
+    /// Renders `messages`, which have `parts` in all and bring `word_bytes` of words along.
     ///
     /// # Errors
     /// - [`Error::TemplateRefusal`] when the template raises an exception.
     /// - [`Error::TemplateFuel`] and [`Error::TemplateOutput`] when it leaves its bounds.
     /// - [`Error::Template`] when an operation fails.
-    pub(super) fn render(&self, messages: Value, add_generation_prompt: bool, word_bytes: usize) -> Result<String> {
+    pub(super) fn render(
+        &self,
+        messages: Value,
+        add_generation_prompt: bool,
+        parts: usize,
+        word_bytes: usize,
+    ) -> Result<String> {
         // Passing words on costs steps as well; a template that looks at each of them a few times is normal.
-        let fuel = FUEL + word_bytes as u64 / 4;
+        let fuel = (BASE_FUEL + FUEL_PER_PART * parts as u64).min(FUEL) + word_bytes as u64 / 4;
         on_deep_stack(move || {
             let mut environment = self.environment.clone();
             environment.set_fuel(Some(fuel));
@@ -99,11 +112,15 @@ impl Template {
     }
 }
 
+/// The settings of transformers' `_compile_jinja_template`.
+fn syntax() -> SyntaxConfig {
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    syntax.expect("only the treatment of white space differs from the default")
+}
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    // The settings of transformers' `_compile_jinja_template`.
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.expect("only the treatment of white space differs from the default"));
+    environment.set_syntax(syntax());
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(MAX_DEPTH);
@@ -112,10 +129,11 @@ fn environment() -> Environment<'static> {
         "format" => Err(ErrorKind::UnknownMethod.into()),
         _ => unknown_method_callback(state, value, method, args),
     });
-    for filter in ["pprint", "format", "urlencode", "zip"] {
+    for filter in ["pprint", "format", "urlencode", "zip", "batch", "slice", "groupby", "chain", "sum"] {
         environment.remove_filter(filter);
     }
     environment.remove_global("debug");
+    environment.remove_global("dict");
     environment.add_filter("tojson", json::tojson);
     environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, _> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Refusal(message)))

@@ -226,6 +226,7 @@ fn a_template_runs_within_bounds() {
     type Name = fn(&Error) -> bool;
     let fuel: Name = |e| matches!(e, Error::TemplateFuel { .. });
     let failed: Name = |e| matches!(e, Error::Template(_));
+    let grows: Name = |e| matches!(e, Error::TemplateGrowth { .. });
     let twice = "{% for i in range(100000) %}{% for j in range(100000) %}";
     let cases: Vec<(String, Name)> = vec![
         (format!("{twice}{{% endfor %}}{{% endfor %}}"), fuel),
@@ -237,16 +238,18 @@ fn a_template_runs_within_bounds() {
         ("{{ 'x' | indent(100000000) }}".into(), fuel),
         ("{{ 'a' | replace('', 'b' * 10000000) }}".into(), fuel),
         ("{{ range(1000000000) }}".into(), failed),
-        ("{{ [1] * 90000000 }}".into(), failed),
+        ("{{ [1] * 90000000 }}".into(), grows),
         ("{{ '{:>1000000000}'.format(1) }}".into(), failed),
         ("{{ '%1000000000d' | format(1) }}".into(), failed),
         ("{{ [1] | tojson(indent=1000000000) }}".into(), failed),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".into(), failed),
         ("{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}".into(), failed),
-        ("{% set n = namespace() %}{% set n.n = n %}{{ n | tojson }}".into(), failed),
-        ("{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a | tojson }}".into(), failed),
-        // Dropped, and never printed: level after level of lists.
-        (nested_lists(), fuel),
+        // Two long texts, which differ at their ends, compared as often as the steps allow.
+        (
+            "{% set a = 'x' * 1200000 %}{% set b = a ~ 'b' %}{% set a = a ~ 'a' %}{% for i in range(100000) %}{% if a == b %}{% endif %}{% endfor %}"
+                .into(),
+            fuel,
+        ),
         ("{{ unknown_function() }}".into(), failed),
         ("{{ 'x' | unknown_filter }}".into(), failed),
         ("{{ missing.field }}".into(), failed),
@@ -261,31 +264,122 @@ fn a_template_runs_within_bounds() {
     }
 }
 
-/// Lists inside of each other in one expression, near what the parser takes.
-const LEVELS: usize = 60;
+/// What each made-up template ends in: one step that visits all of `x` and `y`.
+const VISITS: [&str; 10] = [
+    "{% if x == y %}{% endif %}",
+    "{% if x < y %}{% endif %}",
+    "{% set z = x ~ '' %}",
+    "{% set z = x | string %}",
+    "{% set z = x | join %}",
+    "{% set z = [x, y] | sort %}",
+    "{% set z = [x, y] | unique | list %}",
+    "{% if x in [y] %}{% endif %}",
+    "{% set z = {x: 1} %}",
+    "{% if x is eq(y) %}{% endif %}",
+];
 
-/// Builds lists inside of lists until the steps are used up.
-fn nested_lists() -> String {
-    let (open, close) = ("[".repeat(LEVELS), "]".repeat(LEVELS));
-    format!(
-        "{{% set n = namespace(a=[1]) %}}{{% for i in range(100000) %}}{{% set n.a = {open}n.a{close} %}}{{% endfor %}}"
-    )
+#[test]
+fn a_template_that_could_build_values_without_end_is_refused() {
+    let in_a_loop = |step: &str| {
+        let twice = [step.replace('@', "ns.x"), step.replace('@', "ns.y")].concat();
+        let built =
+            format!("{{% set ns = namespace(x=[1], y=[1]) %}}{{% for i in range(5000) %}}{twice}{{% endfor %}}");
+        format!("{built}{{% set x = ns.x %}}{{% set y = ns.y %}}")
+    };
+    let written_out = |step: &str| {
+        format!(
+            "{{% set x = [1] %}}{{% set y = [1] %}}{}",
+            [step.replace('@', "x"), step.replace('@', "y")].concat().repeat(40)
+        )
+    };
+    let mut cases = Vec::new();
+    for step in [
+        "{% set @ = [@, @] %}",
+        "{% set @ = (@, @) %}",
+        "{% set @ = {'a': @, 'b': @} %}",
+        "{% set @ = @ + @ %}",
+        "{% set @ = @[0:] %}",
+        "{% set @ = @ | reverse %}",
+        "{% set @ = @ | map('list') %}",
+        "{% set @ = @ | default([@]) %}",
+        "{% set @ = [@][0:] or [] %}",
+        "{% set @ = [[@]] if true else [] %}",
+        "{% set @ = @ * 2 %}",
+    ] {
+        for visit in VISITS {
+            cases.push(in_a_loop(step) + visit);
+            cases.push(written_out(step) + visit);
+        }
+    }
+    let ends = |start: &str| VISITS.map(|visit| format!("{start}{visit}"));
+    for start in [
+        "{% set ns = namespace() %}{% set ns.a = ns %}{% set x = '' ~ ns %}",
+        "{% set ns = namespace() %}{% set ns.a = [ns] %}{% set x = ns.a %}{% set y = ns.a %}",
+        "{% set ns = namespace() %}{% for other in [ns] %}{% set ns.a = other %}{% endfor %}{% set x = ns.a %}",
+        "{% set make = namespace %}{% set x = make() %}{% set x.a = x %}",
+        "{% set x = [namespace()][0] %}",
+        "{% set x = range(100000) %}{% set x = [x] %}{% set r = range %}{% set y = [r(100000)] %}",
+        "{% macro m(a, b, n) %}{% if n %}{{ m([a, a], [b, b], n - 1) }}{% elif a == b %}{% endif %}{% endmacro %}{{ m([1], [1], 60) }}",
+        "{% for i in [[1]] recursive %}{% if loop.depth < 60 %}{{ loop([[i, i]]) }}{% endif %}{% endfor %}",
+        "{% set ns = namespace(x=m, y=m) %}{% macro m(a) %}{% endmacro %}{% set ns.x = m.arguments %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{% set x = ns.x %}",
+        "{% set ns = namespace(x=none) %}{% set ns.x = none[:] %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{% set x = ns.x %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns['x'], ns['x']] %}{% endfor %}{% set x = ns.x %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% for j in [[ns.x, ns.x]] %}{% set ns.x = [loop.previtem, j] %}{% endfor %}{% endfor %}{% set x = ns.x %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% with a = [ns.x, ns.x] %}{% set ns.x = a %}{% endwith %}{% endfor %}{% set x = ns.x %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set a, b = [ns.x, ns.x], 1 %}{% set ns.x = loop.cycle(a) %}{% endfor %}{% set x = ns.x %}",
+        "{% set ns = namespace(**{'x': [1]}) %}{% set x = ns.x %}",
+        "{% set x = messages * 100000 %}",
+        "{% macro range(a) %}{% endmacro %}",
+    ] {
+        cases.extend(ends(start));
+    }
+    let start = std::time::Instant::now();
+    for case in &cases {
+        let refused = ChatTemplate::from_files(Some(case), None).map(drop);
+        assert!(matches!(refused, Err(Error::TemplateGrowth { .. })), "{case}: {refused:?}");
+    }
+    assert!(start.elapsed().as_secs() < 60, "{} refusals took {:?}", cases.len(), start.elapsed());
+    let named = ChatTemplate::from_files(Some("a\n{% set ns = namespace() %}\n{% set ns.a = ns %}"), None).unwrap_err();
+    assert_eq!(named.to_string(), "line 3 of the chat template uses a namespace as a whole and not by an attribute");
 }
 
 #[test]
-fn deep_lists_can_be_printed_and_compared_without_overflow() {
-    // Nearly as deep as the steps allow.
-    let build = nested_lists().replace("range(100000)", "range(3000)");
-    for tail in ["{{ n.a ~ '' }}", "{{ n.a == [n.a] }}", "{{ n.a | string }}", "{{ [n.a, [2]] | sort }}"] {
-        match apply(&format!("{build}{tail}"), "x") {
-            Err(
-                Error::TemplateCount { .. }
-                | Error::TemplateFuel { .. }
-                | Error::TemplateOutput { .. }
-                | Error::Template(_),
-            ) => {}
-            other => panic!("{tail}: {other:?}"),
-        }
+fn a_template_is_judged_in_time_however_its_names_are_tangled() {
+    let chain: String = (0..900).rev().map(|n| format!("{{% set a{} = a{n} %}}", n + 1)).collect();
+    let tangled = format!("{{% for i in messages %}}{chain}{{% set a0 = [a900] %}}{{% endfor %}}");
+    let nested = format!("{}{{% set a = [a] %}}{}", "{% for i in messages %}".repeat(90), "{% endfor %}".repeat(90));
+    let start = std::time::Instant::now();
+    for source in [tangled, nested] {
+        let refused = ChatTemplate::from_files(Some(&source), None).map(drop);
+        assert!(matches!(refused, Err(Error::TemplateGrowth { .. })), "{refused:?}");
+    }
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}
+
+#[test]
+fn templates_as_others_write_them_are_taken() {
+    let say = "{{ messages[0].content }}";
+    for source in [
+        // Flags and counters, and the last turn of the user looked for from behind.
+        "{% set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1, system='', first=true) %}{% for message in messages[::-1] %}{% set index = (messages|length - 1) - loop.index0 %}{% if ns.multi_step_tool and message.role == 'user' %}{% set ns.multi_step_tool = false %}{% set ns.last_query_index = index %}{% endif %}{% endfor %}",
+        "{% set ns = namespace(system='', n=0) %}{% for m in messages %}{% if m['role'] == 'system' %}{% set ns.system = ns.system + '\n\n' + m['content'] %}{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}{{ ns.system }}",
+        "{% set ns = namespace(text='', last=none) %}{% for m in messages %}{% set ns.last = m %}{% if m.role == 'tool' %}{% set ns.text = ns.text + m.content %}{% endif %}{% endfor %}",
+        // The system message taken off the front.
+        "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content']|trim %}{% set messages = messages[1:] %}{% else %}{% set system_message = '' %}{% endif %}{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('order') }}{% endif %}{% endfor %}",
+        "{% set loop_messages = messages %}{% if loop_messages[0].role != 'system' %}{% set loop_messages = [{'role': 'system', 'content': 'You help.'}] + loop_messages %}{% endif %}{% for m in loop_messages %}{% set content = '' if loop.first else '' + m.role %}{% endfor %}",
+        // Tools as JSON, and their parameters read level by level.
+        "{% if tools %}{% for tool in tools %}{% set tool = tool.function if tool.function else tool %}{{ tool | tojson(indent=4) }}{{ tool | items | list | length }}{% endfor %}{% endif %}",
+        "{% macro kind(spec, required, depth=0) %}{% if spec.properties %}{% for name, inner in spec.properties.items() %}{{ name }}{{ kind(inner, spec.required or [], depth + 1) }}{% endfor %}{% elif spec['items'] %}{{ kind(spec['items'], []) }}{% elif spec.type is string and spec.type in ['string', 'number'] %}{{ spec.type }}{% endif %}{% endmacro %}{% if tools %}{% for tool in tools %}{{ kind(tool.parameters, []) }}{% endfor %}{% endif %}",
+        "{% for m in messages %}{% if m.tool_calls %}{% for call in m.tool_calls %}{% if call.function is defined %}{% set call = call.function %}{% endif %}{% set arguments = call.arguments %}{% for k, v in arguments | dictsort %}{{ k ~ (v if v is string else v | tojson(ensure_ascii=False)) }}{% endfor %}{% for k, v in arguments.items() %}{{ k }}{% endfor %}{% endfor %}{% endif %}{% endfor %}",
+        // Thoughts cut off the assistant's words.
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% set content = m.content %}{% set reasoning = '' %}{% if '</think>' in content %}{% set reasoning = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}{{ reasoning + content }}{% endif %}{% endfor %}",
+        "{% set images = namespace(count=0) %}{% macro visible(content) %}{% if content is string %}{{ content }}{% elif content is iterable and content is not mapping %}{% for item in content %}{% if 'image' in item or item.type == 'image' %}{% set images.count = images.count + 1 %}Picture {{ images.count }}{% elif item is mapping %}{{ item.text }}{% endif %}{% endfor %}{% endif %}{% endmacro %}{% set said = visible([]) %}{{ said.strip() }}",
+        "{% set roles = messages | map(attribute='role') | unique | list %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}{{ '-' * (users | length) }}{{ roles | join(', ') }}{% set d = {'a': 1, 'b': [1, 2]} %}{{ d.a }}",
+        "{% set names = {'user': 'User', 'assistant': 'Bot'} %}{% for m in messages %}{% if loop.nextitem is defined and loop.nextitem.role == m.role %}{% endif %}{{ names[m.role] }}{{ loop.cycle('a', 'b') }}{% endfor %}",
+        "{% macro box(title) %}{{ title }}{{ caller() }}{% endmacro %}{% call box('a') %}b{% endcall %}{% filter upper %}c{% endfilter %}{% set text %}d{% endset %}{{ text | trim }}",
+    ] {
+        let taken = apply(&format!("{source}{say}"), "x");
+        assert!(taken.as_ref().is_ok_and(|text| text.ends_with('x')), "{source}: {taken:?}");
     }
 }
 
