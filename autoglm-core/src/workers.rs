@@ -302,7 +302,9 @@ mod tests {
         let fails = catch_unwind(AssertUnwindSafe(|| workers.each(3, 50, &|i| assert_ne!(i, 7, "seven"))));
         assert!(fails.is_err());
         let sum = AtomicUsize::new(0);
-        workers.each(3, 50, &|_| drop(sum.fetch_add(1, Ordering::Relaxed)));
+        workers.each(3, 50, &|_| {
+            sum.fetch_add(1, Ordering::Relaxed);
+        });
         assert_eq!(sum.load(Ordering::Relaxed), 50);
     }
 
@@ -315,7 +317,9 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..200 {
                         workers.each(3, 4, &|_| {
-                            workers.each(3, 4, &|_| drop(sum.fetch_add(1, Ordering::Relaxed)));
+                            workers.each(3, 4, &|_| {
+                                sum.fetch_add(1, Ordering::Relaxed);
+                            });
                         });
                     }
                 });

@@ -107,7 +107,7 @@ mod tests {
                 rotate(isa, block, &mut y);
                 for (part, got) in x.chunks(block).zip(y.chunks(block)) {
                     for (i, got) in got.iter().enumerate() {
-                        let sign = |j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                        let sign = |j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                         let sum: f64 = part.iter().enumerate().map(|(j, x)| sign(j) * f64::from(*x)).sum();
                         // Seven roundings of values below 128 · 0.65.
                         assert!((f64::from(*got) - sum / (block as f64).sqrt()).abs() < 1e-5, "{block}");
