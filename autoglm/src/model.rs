@@ -167,7 +167,8 @@ impl Model {
     ///
     /// # Errors
     /// - [`autoglm_fusion::Error`] when placeholders and pictures differ in number; no picture is read then.
-    /// - [`Error::Picture`] for a picture that is damaged, or that this build or checkpoint cannot see.
+    /// - [`Error::Picture`] for a picture that is damaged, that this build or checkpoint cannot see, or that
+    ///   does not fit the context beside what stands before it.
     /// - What `images` reports.
     pub fn prompt<E: From<Error>>(
         &self,
@@ -176,11 +177,13 @@ impl Model {
     ) -> std::result::Result<Prompt, E> {
         let counted = autoglm_fusion::check_placeholders(ids, images.len(), self.image_token());
         counted.map_err(Error::from)?;
+        let mut taken = ids.len() - images.len();
         let mut embeds = Vec::new();
         for (i, bytes) in images.enumerate() {
-            let seen =
-                self.see(&Part::Image(bytes?)).map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
-            embeds.push(seen.0);
+            let seen = self.see(&Part::Image(bytes?), taken);
+            let (seen, _) = seen.map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
+            taken += seen.len();
+            embeds.push(seen);
         }
         Ok(Prompt::new(self.clone(), ids, &embeds)?)
     }
@@ -229,10 +232,10 @@ impl Model {
         self.inner.workers.threads()
     }
 
-    /// The rows of a picture, and how long they took.
-    pub(crate) fn see(&self, picture: &Part) -> Result<(Embeds, Duration)> {
+    /// The rows of a picture beside `taken` others, and how long they took.
+    pub(crate) fn see(&self, picture: &Part, taken: usize) -> Result<(Embeds, Duration)> {
         let start = Instant::now();
-        let embeds = self.inner.eyes.see(&self.run(), picture)?;
+        let embeds = self.inner.eyes.see(&self.run(), picture, taken, self.context())?;
         Ok((embeds, start.elapsed()))
     }
 
