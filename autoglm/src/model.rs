@@ -1,6 +1,6 @@
 //! A handle on an opened checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,8 @@ struct Inner {
     isa: &'static str,
     decoder: Decoder,
     eyes: Eyes,
-    chat: Option<Chat>,
+    /// Where the tokenizer would be if there is none.
+    chat: std::result::Result<Chat, PathBuf>,
     image_token: Option<TokenId>,
     stop_ids: Vec<TokenId>,
     warning: Option<String>,
@@ -78,9 +79,11 @@ impl Model {
     }
 
     fn from_files(files: &Files, options: &OpenOptions) -> Result<Self> {
-        let config: Value =
-            files.json("config.json")?.ok_or(Error::MissingFile { file: "config.json", purpose: "opening a model" })?;
+        let config: Option<Value> = files.json("config.json")?;
+        let config =
+            config.ok_or_else(|| Error::MissingFile { path: files.path("config.json"), purpose: "opening a model" })?;
         let text = TextConfig::from_json(&config)?;
+        let image_token = token_field(&config, "image_token_id", text.vocab_size)?;
         let checkpoint = Arc::new(Checkpoint::open(files)?);
         // Names are built per layer, so a config may not claim more layers than the header has tensors.
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
@@ -103,7 +106,7 @@ impl Model {
             decoder,
             eyes,
             chat: Chat::read(files)?,
-            image_token: token_field(&config, "image_token_id")?,
+            image_token,
             stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
             warning: verified.extra_names(),
         };
@@ -136,8 +139,9 @@ impl Model {
             isa,
             decoder,
             eyes,
-            chat: None,
-            image_token: token_field(&config, "image_token_id")?,
+            chat: Err(PathBuf::from("(random weights)").join(TOKENIZER)),
+            // Nothing looks the placeholder up, so a smaller vocabulary need not have it.
+            image_token: token_field(&config, "image_token_id", usize::MAX)?,
             stop_ids: Vec::new(),
             warning: None,
         };
@@ -261,7 +265,8 @@ impl Model {
     }
 
     pub(crate) fn chat(&self) -> Result<&Chat> {
-        self.inner.chat.as_ref().ok_or(Error::MissingFile { file: "tokenizer.json", purpose: "a conversation" })
+        let missing = |path: &PathBuf| Error::MissingFile { path: path.clone(), purpose: "a conversation" };
+        self.inner.chat.as_ref().map_err(missing)
     }
 }
 
@@ -272,19 +277,21 @@ pub(crate) fn start_workers(threads: Option<usize>) -> Result<Workers> {
 }
 
 impl Chat {
-    fn read(files: &Files) -> Result<Option<Self>> {
-        let Some(tokenizer) = files.read("tokenizer.json", TOKENIZER_BYTES)? else {
-            return Ok(None);
+    /// What the files say, or where the tokenizer would be.
+    fn read(files: &Files) -> Result<std::result::Result<Self, PathBuf>> {
+        let Some(tokenizer) = files.read(TOKENIZER, TOKENIZER_BYTES)? else {
+            return Ok(Err(files.path(TOKENIZER)));
         };
         let config: Option<Value> = files.json("tokenizer_config.json")?;
         let file = files.read(TEMPLATE, TEMPLATE_BYTES)?;
         let jinja = file.as_deref().map(std::str::from_utf8).transpose();
         let jinja = jinja.map_err(|source| Error::NotText { file: TEMPLATE, source })?;
         let tokenizer = Tokenizer::from_json(&tokenizer)?;
-        Ok(Some(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref())? }))
+        Ok(Ok(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref())? }))
     }
 }
 
+const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
 /// A tokenizer of 150 000 merges takes 20 MB.
@@ -293,16 +300,15 @@ const TOKENIZER_BYTES: usize = 128 << 20;
 /// Chat templates take a few kilobytes.
 const TEMPLATE_BYTES: usize = 1 << 20;
 
-/// A token id that `config.json` may name.
-fn token_field(config: &Value, field: &'static str) -> Result<Option<TokenId>> {
+/// A token id below `vocab_size` that `config.json` may name.
+fn token_field(config: &Value, field: &'static str, vocab_size: usize) -> Result<Option<TokenId>> {
     let Some(value) = config.get(field).filter(|v| !v.is_null()) else {
         return Ok(None);
     };
-    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let id = id.ok_or_else(|| autoglm_core::Error::Config {
-        field,
-        got: value.to_string().chars().take(80).collect(),
-        why: "is no token id",
-    })?;
+    let refuse = |why| autoglm_core::Error::Config { field, got: value.to_string().chars().take(80).collect(), why };
+    let id = value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| refuse("is no token id"))?;
+    if id as usize >= vocab_size {
+        return Err(refuse("is beyond vocab_size").into());
+    }
     Ok(Some(TokenId(id)))
 }
