@@ -18,7 +18,8 @@ use crate::run::read_picture;
 /// The request is a JSON file: {"input_ids": […], "images": ["a.png"], "greedy": N}. Only input_ids is
 /// required. Each picture's placeholder id stands once; paths are relative to the request. The answer
 /// holds `logits` F32 [n, vocab] for every position after expansion, `position_ids` I64 [3, n] and, when
-/// asked for, `greedy_ids` I64 [N], which do not stop at an end token.
+/// asked for, `greedy_ids` I64 [N], which do not stop at an end token. A run that is interrupted may leave
+/// its unfinished answer beside FILE.safetensors, as `.autoglm-logits-*`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Checkpoint directory in the Hugging Face layout [default: the tiny checkpoint built in]
@@ -50,11 +51,13 @@ const REQUEST_BYTES: u64 = 16 << 20;
 /// Runs the command.
 pub(crate) fn logits(args: &Args) -> Result<(), Error> {
     let request = read_request(&args.request)?;
+    // Before what takes long: opening may convert weights, and pictures are encoded.
+    let target = target(&args.out)?;
+    let file = temporary(&target)?;
     let model = args.options.open(args.model.as_ref())?;
     let folder = args.request.parent().unwrap_or(Path::new(""));
     let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
     let images = request.images.iter().map(|path| read_picture(&folder.join(path)));
-    let target = target(&args.out)?;
     let mut prompt = model.prompt(&ids, images)?;
     let context = model.context();
     // The last of the tokens is not fed back, so it needs no room.
@@ -66,7 +69,7 @@ pub(crate) fn logits(args: &Args) -> Result<(), Error> {
             context,
         });
     }
-    let mut answer = Answer::create(&target, prompt.positions(), model.vocab_size(), request.greedy)?;
+    let mut answer = Answer::start(target, file, prompt.positions(), model.vocab_size(), request.greedy)?;
     prompt.logits(|rows| answer.push(rows))?;
     let greedy = prompt.greedy(request.greedy)?;
     answer.finish(&greedy)
@@ -112,7 +115,13 @@ struct Answer {
 }
 
 impl Answer {
-    fn create(path: &Path, positions: &[[u32; 3]], vocab_size: usize, greedy: usize) -> Result<Self, Error> {
+    fn start(
+        path: PathBuf,
+        mut file: NamedTempFile,
+        positions: &[[u32; 3]],
+        vocab_size: usize,
+        greedy: usize,
+    ) -> Result<Self, Error> {
         let [n, vocab_size, greedy] = [positions.len(), vocab_size, greedy].map(|count| count as u64);
         let positions_end = 3 * n * 8;
         let greedy_end = positions_end + greedy * 8;
@@ -128,46 +137,49 @@ impl Answer {
         let mut header = header.to_string().into_bytes();
         // The format pads the header with spaces so that the data begin at a multiple of eight.
         header.resize(header.len().next_multiple_of(8), b' ');
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = |source| Error::Write { path: path.to_owned(), source };
-        let mut file = temporary(folder).map_err(write)?;
         let mut start = (header.len() as u64).to_le_bytes().to_vec();
         start.extend_from_slice(&header);
         for axis in 0..3 {
             start.extend(positions.iter().flat_map(|p| i64::from(p[axis]).to_le_bytes()));
         }
         let greedy_at = start.len() as u64;
-        file.write_all(&start).map_err(write)?;
-        file.seek(SeekFrom::Start(greedy_at + greedy * 8)).map_err(write)?;
-        Ok(Self { path: path.to_owned(), file, greedy_at, bytes: Vec::new() })
+        let written = file.write_all(&start).and_then(|()| file.seek(SeekFrom::Start(greedy_at + greedy * 8)));
+        written.map_err(|source| unwritable(&path, &source))?;
+        Ok(Self { path, file, greedy_at, bytes: Vec::new() })
     }
 
     fn push(&mut self, rows: &[f32]) -> Result<(), Error> {
         self.bytes.clear();
         self.bytes.extend(rows.iter().flat_map(|v| v.to_le_bytes()));
-        self.file.write_all(&self.bytes).map_err(|source| Error::Write { path: self.path.clone(), source })
+        self.file.write_all(&self.bytes).map_err(|source| unwritable(&self.path, &source))
     }
 
     /// Writes the greedy ids, then gives the file its name: an interrupted run leaves nothing behind
     /// under it.
     fn finish(mut self, greedy: &[TokenId]) -> Result<(), Error> {
-        let write = |source| Error::Write { path: self.path.clone(), source };
+        let write = |source| unwritable(&self.path, &source);
         let ids: Vec<u8> = greedy.iter().flat_map(|id| i64::from(id.0).to_le_bytes()).collect();
         self.file.seek(SeekFrom::Start(self.greedy_at)).map_err(write)?;
         self.file.write_all(&ids).map_err(write)?;
         let file: &File = self.file.as_file();
         file.sync_all().map_err(write)?;
-        self.file.persist(&self.path).map_err(|e| Error::Write { path: self.path.clone(), source: e.error })?;
+        self.file.persist(&self.path).map_err(|e| unwritable(&self.path, &e.error))?;
         Ok(())
     }
 }
 
-/// An unfinished answer. It ends up as a file like any other, which others may read if the user's mask
+/// The answer cannot be written. The library's reasons name the unfinished file, which is nobody's business.
+fn unwritable(path: &Path, reason: &std::io::Error) -> Error {
+    Error::Write { path: path.to_owned(), source: reason.kind().into() }
+}
+
+/// An unfinished answer beside its `target`. It ends up as a file like any other, which others may read if the user's mask
 /// lets them.
-fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+fn temporary(target: &Path) -> Result<NamedTempFile, Error> {
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".autoglm-logits-");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder).map_err(|source| unwritable(target, &source))
 }

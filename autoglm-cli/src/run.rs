@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Sample among the most probable tokens that hold this share of the probability
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Sample among this many of the most probable tokens
+    /// Sample among this many of the most probable tokens; 0 is off, as if it was not given
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Sample among tokens at least this share as probable as the most probable one
@@ -61,7 +61,8 @@ pub(crate) struct Args {
 impl Args {
     fn sampling(&self) -> Sampling {
         let mut sampling = Sampling::greedy();
-        let samples = self.top_p.is_some() || self.top_k.is_some() || self.min_p.is_some() || self.seed.is_some();
+        let samples =
+            self.top_p.is_some() || self.top_k.is_some_and(|k| k > 0) || self.min_p.is_some() || self.seed.is_some();
         // Asking for a way to sample without a temperature means the model's own distribution.
         if let Some(temperature) = self.temperature.or(samples.then_some(1.0)) {
             sampling = sampling.temperature(temperature);

@@ -122,7 +122,7 @@ fn failures_are_one_line_that_names_the_culprit() {
     let missing = failure(&autoglm(&["run", "--model", "no/such/dir", "x"]));
     assert!(missing.contains("no/such/dir"), "{missing}");
     let file = failure(&autoglm(&["run", "--model", env!("CARGO_MANIFEST_DIR"), "x"]));
-    assert!(file.contains("config.json"), "{file}");
+    assert!(file.contains(&format!("{}/config.json", env!("CARGO_MANIFEST_DIR"))), "{file}");
     let picture = failure(&autoglm(&["run", "--image", "no\nsuch.png", "x"]));
     assert!(picture.contains("such.png"), "{picture}");
 }
@@ -133,6 +133,9 @@ fn a_file_that_is_no_picture_is_named_as_such() {
     let manifest = repository("Cargo.toml");
     let line = failure(&autoglm(&["run", "--image", &manifest, "x"]));
     assert!(line.contains("PNG"), "{line}");
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let line = failure(&autoglm(&["run", "--image", empty.path().to_str().unwrap(), "x"]));
+    assert!(line.contains("the file is empty"), "{line}");
 }
 
 #[test]
@@ -231,6 +234,38 @@ fn bad_requests_leave_no_answer_behind() {
     }
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["request.json"]);
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_noticed_before_the_model_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("gone/answer.safetensors");
+    let request = repository("goldens/cases/text-v5/request.json");
+    let args = ["logits", "--model", "no/such/dir", "--request", &request, "--out", out.to_str().unwrap()];
+    let line = failure(&autoglm(&args));
+    assert!(line.contains("cannot write") && line.contains("gone/answer.safetensors"), "{line}");
+    assert!(!line.contains("no/such/dir") && !line.contains(".autoglm-logits"), "{line}");
+}
+
+#[test]
+fn an_image_token_beyond_the_vocabulary_is_named() {
+    let case = PathBuf::from(repository("goldens/cases/text-v5"));
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(case.join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&read(&path)).unwrap();
+    config["image_token_id"] = config["text_config"]["vocab_size"].clone();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let line = failure(&autoglm(&["run", "--model", folder.path().to_str().unwrap(), "x"]));
+    assert!(line.contains("image_token_id") && line.contains("vocab_size"), "{line}");
+}
+
+#[test]
+fn a_top_k_of_zero_is_off() {
+    let output = autoglm(&["run", "--no-think", "--top-k", "0", "go back"]);
+    assert_eq!(stdout(&output), "do(action=\"Back\")\n");
 }
 
 #[cfg(feature = "hub")]

@@ -115,6 +115,7 @@ fn at_most(what: &'static str, got: u64, limit: u64) -> Result<()> {
 /// ```
 ///
 /// # Errors
+/// - [`Error::Empty`] when there is nothing to decode.
 /// - [`Error::UnknownFormat`] when the file is none of the three.
 /// - [`Error::TooLarge`] when the file or the size it announces is beyond `limits`.
 /// - [`Error::NoPixels`] when it announces a side of zero.
@@ -153,6 +154,7 @@ impl Format {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Self::Png),
             [0xff, 0xd8, 0xff, ..] => Ok(Self::Jpeg),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
+            [] => Err(Error::Empty),
             _ => Err(Error::UnknownFormat),
         }
     }

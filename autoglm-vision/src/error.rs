@@ -7,6 +7,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// There is no byte at all.
+    #[error("the file is empty")]
+    Empty,
     /// The first bytes are those of none of the formats that are read.
     #[error("not a PNG, JPEG or WebP file")]
     UnknownFormat,

@@ -1,5 +1,7 @@
 //! What can go wrong when a model is opened and talked to, as facts.
 
+use std::path::PathBuf;
+
 /// Shorthand for a result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -8,10 +10,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The checkpoint lacks a file that the call needs.
-    #[error("the checkpoint has no {file}, which {purpose} needs")]
+    #[error("there is no {}, which {purpose} needs", .path.display())]
     MissingFile {
-        /// The file's name.
-        file: &'static str,
+        /// Where the file would be.
+        path: PathBuf,
         /// What needs it.
         purpose: &'static str,
     },

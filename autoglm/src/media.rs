@@ -138,9 +138,10 @@ impl EyesConfig {
 }
 
 impl Eyes {
-    /// The rows of a picture.
+    /// The rows of a picture in a context of `limit`, of which `taken` are taken. Whether they fit is known
+    /// before the tower runs, which takes seconds.
     #[cfg(feature = "vision")]
-    pub(crate) fn see(&self, run: &Run<'_>, picture: &Part) -> Result<Embeds> {
+    pub(crate) fn see(&self, run: &Run<'_>, picture: &Part, taken: usize, limit: usize) -> Result<Embeds> {
         let Some(seeing) = &self.seeing else {
             return Err(Error::ModalityOff { modality: "pictures", why: "its checkpoint has no vision tower" });
         };
@@ -153,11 +154,15 @@ impl Eyes {
             }
         };
         let patches = seeing.preprocess.patches(run, &picture)?;
+        let rows = patches.grid().merged(patches.merge_size())?.patches()?.saturating_add(taken);
+        if rows > limit {
+            return Err(autoglm_fusion::Error::Oversize { rows, limit }.into());
+        }
         Ok(seeing.tower.encode(run, &patches)?)
     }
 
     #[cfg(not(feature = "vision"))]
-    pub(crate) fn see(&self, _: &Run<'_>, _: &Part) -> Result<Embeds> {
+    pub(crate) fn see(&self, _: &Run<'_>, _: &Part, _: usize, _: usize) -> Result<Embeds> {
         Err(Error::ModalityOff { modality: "pictures", why: "it was built without the feature `vision`" })
     }
 }

@@ -1,6 +1,6 @@
 //! A handle on an opened checkpoint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ struct Inner {
     isa: &'static str,
     decoder: Decoder,
     eyes: Eyes,
-    chat: Option<Chat>,
+    /// Where the tokenizer would be if there is none.
+    chat: std::result::Result<Chat, PathBuf>,
     image_token: Option<TokenId>,
     stop_ids: Vec<TokenId>,
     warning: Option<String>,
@@ -82,10 +83,12 @@ impl Model {
     }
 
     fn from_files(files: &Files, options: &OpenOptions) -> Result<Self> {
-        let config: Value =
-            files.json("config.json")?.ok_or(Error::MissingFile { file: "config.json", purpose: "opening a model" })?;
+        let config: Option<Value> = files.json("config.json")?;
+        let config =
+            config.ok_or_else(|| Error::MissingFile { path: files.path("config.json"), purpose: "opening a model" })?;
         let stored = Stored::read(&config, options)?;
         let text = TextConfig::from_json(&config)?;
+        let image_token = token_field(&config, "image_token_id", text.vocab_size)?;
         let checkpoint = Arc::new(Checkpoint::open(files)?);
         // Names are built per layer, so a config may not claim more layers than the header has tensors.
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
@@ -112,7 +115,7 @@ impl Model {
             decoder,
             eyes,
             chat: Chat::read(files)?,
-            image_token: token_field(&config, "image_token_id")?,
+            image_token,
             stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
             warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
         };
@@ -129,6 +132,7 @@ impl Model {
     pub fn synthetic(shape: &crate::Shape, options: &OpenOptions) -> Result<Self> {
         let config = shape.config("bfloat16");
         let text = TextConfig::from_json(&config)?;
+        let image_token = token_field(&config, "image_token_id", text.vocab_size)?;
         let eyes = EyesConfig::new(&config, None, options)?;
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
@@ -147,8 +151,9 @@ impl Model {
             isa,
             decoder,
             eyes,
-            chat: None,
-            image_token: token_field(&config, "image_token_id")?,
+            chat: Err(PathBuf::from("(random weights)").join(TOKENIZER)),
+            // Nothing looks the placeholder up, so a smaller vocabulary need not have it.
+            image_token,
             stop_ids: Vec::new(),
             warning: None,
         };
@@ -178,7 +183,8 @@ impl Model {
     ///
     /// # Errors
     /// - [`autoglm_fusion::Error`] when placeholders and pictures differ in number; no picture is read then.
-    /// - [`Error::Picture`] for a picture that is damaged, or that this build or checkpoint cannot see.
+    /// - [`Error::Picture`] for a picture that is damaged, that this build or checkpoint cannot see, or that
+    ///   does not fit the context beside what stands before it.
     /// - What `images` reports.
     pub fn prompt<E: From<Error>>(
         &self,
@@ -187,11 +193,13 @@ impl Model {
     ) -> std::result::Result<Prompt, E> {
         let counted = autoglm_fusion::check_placeholders(ids, images.len(), self.image_token());
         counted.map_err(Error::from)?;
+        let mut taken = ids.len() - images.len();
         let mut embeds = Vec::new();
         for (i, bytes) in images.enumerate() {
-            let seen =
-                self.see(&Part::Image(bytes?)).map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
-            embeds.push(seen.0);
+            let seen = self.see(&Part::Image(bytes?), taken);
+            let (seen, _) = seen.map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
+            taken += seen.len();
+            embeds.push(seen);
         }
         Ok(Prompt::new(self.clone(), ids, &embeds)?)
     }
@@ -240,10 +248,10 @@ impl Model {
         self.inner.workers.threads()
     }
 
-    /// The rows of a picture, and how long they took.
-    pub(crate) fn see(&self, picture: &Part) -> Result<(Embeds, Duration)> {
+    /// The rows of a picture beside `taken` others, and how long they took.
+    pub(crate) fn see(&self, picture: &Part, taken: usize) -> Result<(Embeds, Duration)> {
         let start = Instant::now();
-        let embeds = self.inner.eyes.see(&self.run(), picture)?;
+        let embeds = self.inner.eyes.see(&self.run(), picture, taken, self.context())?;
         Ok((embeds, start.elapsed()))
     }
 
@@ -274,7 +282,8 @@ impl Model {
     }
 
     pub(crate) fn chat(&self) -> Result<&Chat> {
-        self.inner.chat.as_ref().ok_or(Error::MissingFile { file: "tokenizer.json", purpose: "a conversation" })
+        let missing = |path: &PathBuf| Error::MissingFile { path: path.clone(), purpose: "a conversation" };
+        self.inner.chat.as_ref().map_err(missing)
     }
 }
 
@@ -285,19 +294,21 @@ pub(crate) fn start_workers(threads: Option<usize>) -> Result<Workers> {
 }
 
 impl Chat {
-    fn read(files: &Files) -> Result<Option<Self>> {
-        let Some(tokenizer) = files.read("tokenizer.json", TOKENIZER_BYTES)? else {
-            return Ok(None);
+    /// What the files say, or where the tokenizer would be.
+    fn read(files: &Files) -> Result<std::result::Result<Self, PathBuf>> {
+        let Some(tokenizer) = files.read(TOKENIZER, TOKENIZER_BYTES)? else {
+            return Ok(Err(files.path(TOKENIZER)));
         };
         let config: Option<Value> = files.json("tokenizer_config.json")?;
         let file = files.read(TEMPLATE, TEMPLATE_BYTES)?;
         let jinja = file.as_deref().map(std::str::from_utf8).transpose();
         let jinja = jinja.map_err(|source| Error::NotText { file: TEMPLATE, source })?;
         let tokenizer = Tokenizer::from_json(&tokenizer)?;
-        Ok(Some(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref())? }))
+        Ok(Ok(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref())? }))
     }
 }
 
+const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
 /// A tokenizer of 150 000 merges takes 20 MB.
@@ -306,16 +317,15 @@ const TOKENIZER_BYTES: usize = 128 << 20;
 /// Chat templates take a few kilobytes.
 const TEMPLATE_BYTES: usize = 1 << 20;
 
-/// A token id that `config.json` may name.
-fn token_field(config: &Value, field: &'static str) -> Result<Option<TokenId>> {
+/// A token id below `vocab_size` that `config.json` may name.
+fn token_field(config: &Value, field: &'static str, vocab_size: usize) -> Result<Option<TokenId>> {
     let Some(value) = config.get(field).filter(|v| !v.is_null()) else {
         return Ok(None);
     };
-    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let id = id.ok_or_else(|| autoglm_core::Error::Config {
-        field,
-        got: value.to_string().chars().take(80).collect(),
-        why: "is no token id",
-    })?;
+    let refuse = |why| autoglm_core::Error::Config { field, got: value.to_string().chars().take(80).collect(), why };
+    let id = value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| refuse("is no token id"))?;
+    if id as usize >= vocab_size {
+        return Err(refuse("is beyond vocab_size").into());
+    }
     Ok(Some(TokenId(id)))
 }

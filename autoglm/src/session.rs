@@ -67,6 +67,7 @@ impl Session {
     /// # Errors
     /// - [`Error::ModalityOff`] for a picture that this build or this checkpoint cannot see.
     /// - [`Error::Vision`] for a picture that is damaged or too large.
+    /// - [`Error::Fusion`] for a picture of more rows than the context holds.
     /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
     pub fn push(&mut self, part: Part) -> Result<()> {
         // Encoding a picture takes long; whether there can be a reply at all is known before.
@@ -74,7 +75,7 @@ impl Session {
         let content = match part {
             Part::Text(text) => Content::Text(text),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
-                let (embeds, took) = self.model.see(&picture)?;
+                let (embeds, took) = self.model.see(&picture, 0)?;
                 self.vision += took;
                 self.media.push(embeds);
                 Content::Image

@@ -209,6 +209,28 @@ mod seeing {
     }
 
     #[test]
+    fn a_picture_that_can_never_fit_is_refused_when_it_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in autoglm_tiny::FILES {
+            let mut bytes = bytes.to_vec();
+            if *name == "config.json" {
+                let mut config: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                config["text_config"]["max_position_embeddings"] = 40.into();
+                bytes = config.to_string().into_bytes();
+            }
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let model = Model::open(folder.path()).unwrap();
+        let screen = autoglm_tiny::SCREENS[0].1;
+        let oversize = |e: &Error| matches!(e, Error::Fusion(e) if e.to_string().ends_with("the context holds 40"));
+        let refused = model.session().push(Part::image(screen)).unwrap_err();
+        assert!(oversize(&refused), "{refused:?}");
+        let picture = model.prompt(&[autoglm::TokenId(649)], std::iter::once(Ok::<_, Error>(screen.to_vec())));
+        let refused = picture.unwrap_err();
+        assert!(matches!(&refused, Error::Picture { number: 1, source } if oversize(source)), "{refused:?}");
+    }
+
+    #[test]
     fn a_damaged_picture_is_an_error_and_the_conversation_goes_on() {
         let mut session = model().session();
         let screen = autoglm_tiny::SCREENS[0].1;

@@ -150,7 +150,10 @@ impl Files {
     }
 
     /// Where `name` lies, for messages.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// Where the file `name` is or would be, for messages; the directory itself for an empty name. Files in
+    /// the program have made-up paths.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         match &self.0 {
             Place::Directory { root, .. } if name.is_empty() => root.clone(),
             Place::Directory { root, .. } => root.join(name),

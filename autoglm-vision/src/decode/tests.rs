@@ -240,7 +240,7 @@ fn a_file_cut_anywhere_is_an_error_that_names_its_format() {
         for sixteenth in 0..16 {
             let error = refusal(&whole[..whole.len() * sixteenth / 16]);
             let named = match &error {
-                Error::UnknownFormat => sixteenth == 0,
+                Error::Empty => sixteenth == 0,
                 Error::Truncated { format: name } | Error::Undecodable { format: name, .. } => {
                     name.eq_ignore_ascii_case(format.extensions_str()[0])
                         || *name == "JPEG" && format == ImageFormat::Jpeg
@@ -326,7 +326,8 @@ fn pictures_without_pixels_are_refused() {
 
 #[test]
 fn files_of_other_kinds_are_refused_by_their_first_bytes() {
-    for file in [&b""[..], b"\x89PNG", b"GIF89a..........", b"BM", b"RIFF\0\0\0\0WAVE", b"\xff\xd8", b"<svg/>"] {
+    assert!(matches!(refusal(b""), Error::Empty));
+    for file in [&b"\x89PNG"[..], b"GIF89a..........", b"BM", b"RIFF\0\0\0\0WAVE", b"\xff\xd8", b"<svg/>"] {
         assert!(matches!(refusal(file), Error::UnknownFormat), "{file:?}");
     }
 }
