@@ -31,8 +31,9 @@ impl Inventory {
     /// Those of [`crate::Model::open`], and [`Error::Quantised`] for weights that are no floats.
     pub fn of(files: &Files) -> Result<Self> {
         let options = OpenOptions::default();
-        let config: Value =
-            files.json("config.json")?.ok_or(Error::MissingFile { file: "config.json", purpose: "opening a model" })?;
+        let config: Value = files
+            .json("config.json")?
+            .ok_or_else(|| Error::MissingFile { path: files.path("config.json"), purpose: "opening a model" })?;
         let Stored::Floats = Stored::read(&config, &options)? else {
             return Err(Error::Quantised);
         };
