@@ -31,6 +31,9 @@ const BASE_FUEL: u64 = 40_000;
 /// Steps for each message and each of its parts, of which the layout of GLM-4.1V needs some forty.
 const FUEL_PER_PART: u64 = 200;
 
+/// Numbers in one `range`. Searching a text for a range prints it in one step; templates count messages.
+const MAX_RANGE: usize = 10_000;
+
 /// Bytes a template may write beside the messages' words.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
@@ -135,6 +138,13 @@ fn environment() -> Environment<'static> {
     environment.remove_global("debug");
     environment.remove_global("dict");
     environment.add_filter("tojson", json::tojson);
+    environment.add_function("range", |lower: isize, upper: Option<isize>, step: Option<isize>| {
+        let range = minijinja::functions::range(lower, upper, step)?;
+        match range.len().is_some_and(|len| len <= MAX_RANGE) {
+            true => Ok(range),
+            false => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "range has too many elements")),
+        }
+    });
     environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, _> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Refusal(message)))
     });
