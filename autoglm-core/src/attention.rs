@@ -172,7 +172,7 @@ fn grow(lines: &mut Vec<Line>, len: usize) -> Result<()> {
 pub fn attend(run: &Run<'_>, q: &Tensor, past: &KeyValues, how: Attend) -> Result<Tensor> {
     let (n, h, d) = q.dims3()?;
     check(q, past, how.mask)?;
-    let mut out = vec![0f32; n * h * d];
+    let mut out = run.zeros(n * h * d);
     if out.is_empty() {
         return from_rows(out, &[n, h, d]);
     }

@@ -241,7 +241,7 @@ impl Projection for Dense {
             Prepare::SiluMul => silu_mul(run, x)?,
         };
         let total = self.width_out();
-        let mut out = vec![0f32; n * total];
+        let mut out = run.zeros(n * total);
         if !out.is_empty() {
             let tasks = self.tasks(Block::new(&mut out, total))?;
             with_rows(&x, |x| {

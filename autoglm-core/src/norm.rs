@@ -57,7 +57,7 @@ impl RmsNorm {
 
     fn over_rows(&self, run: &Run<'_>, x: &Tensor, onto: Option<&[f32]>) -> Result<Tensor> {
         let c = self.weight.len().max(1);
-        let mut out = vec![0f32; x.elem_count()];
+        let mut out = run.zeros(x.elem_count());
         if !out.is_empty() {
             let recipe = Recipe::new(Before::RmsNorm { weight: &self.weight, eps: self.eps }, c, 1, c)?;
             with_rows(x, |x| {
@@ -88,7 +88,7 @@ pub fn silu_mul(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
             got: vec![n, two_f],
         });
     }
-    let mut out = vec![0f32; n * f];
+    let mut out = run.zeros(n * f);
     if f > 0 {
         let recipe = Recipe::new(Before::SiluMul, f, 1, f)?;
         with_rows(x, |x| {

@@ -124,7 +124,7 @@ impl Rope {
                 got: vec![n, h, d],
             });
         }
-        let mut out = vec![0f32; n * h * d];
+        let mut out = run.zeros(n * h * d);
         if h * d > 0 {
             with_strided_rows(x, |x, stride| {
                 run.for_rows(&mut out, h * d, 1, |first, rows| {

@@ -62,7 +62,7 @@ pub fn add(run: &Run<'_>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             got: b.dims().to_vec(),
         });
     }
-    let mut sum = vec![0f32; a.elem_count()];
+    let mut sum = run.zeros(a.elem_count());
     with_rows(a, |a| {
         with_rows(b, |b| {
             run.for_rows(&mut sum, 1, PER_TASK, |first, sum| {

@@ -81,6 +81,12 @@ impl<'a> Run<'a> {
         self.workers.each(self.threads, count, &work);
     }
 
+    /// `len` zeros for an answer to be written over.
+    #[must_use]
+    pub fn zeros(&self, len: usize) -> Vec<f32> {
+        crate::workers::zeros(self, len)
+    }
+
     /// Calls `work` with each item, in parallel, and returns when all calls have.
     pub fn for_each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync + Send) {
         let slots: Vec<std::sync::Mutex<Option<T>>> =

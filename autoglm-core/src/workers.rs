@@ -19,12 +19,13 @@
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Run};
 
 /// How often a worker looks for the next region before it goes to sleep: some 50 µs, longer than the
 /// pause between two regions of one step, and shorter than anything a battery would notice.
@@ -146,6 +147,23 @@ impl Workers {
             resume_unwind(panic);
         }
     }
+}
+
+/// `len` zeros, written by several threads. One thread alone writes them slower than all multiply what is
+/// to take their place; and what the allocator hands out a second time is not zero any more.
+pub(crate) fn zeros(run: &Run<'_>, len: usize) -> Vec<f32> {
+    /// Numbers that one thread writes at a time: enough to outweigh handing it to a thread.
+    const PER_TASK: usize = 1 << 16;
+    if len <= PER_TASK {
+        return vec![0.0; len];
+    }
+    let mut zeros = Vec::with_capacity(len);
+    let parts = zeros.spare_capacity_mut()[..len].chunks_mut(PER_TASK).collect();
+    run.for_each(parts, |part: &mut [MaybeUninit<f32>]| part.fill(MaybeUninit::new(0.0)));
+    // SAFETY: the parts are the first `len` places, and each was written before `for_each` returned: a
+    // panic in it would not have come here.
+    unsafe { zeros.set_len(len) };
+    zeros
 }
 
 impl Shared {
@@ -294,6 +312,17 @@ mod tests {
             }
         }
         assert_eq!(sum.load(Ordering::Relaxed), 3_000 * 6);
+    }
+
+    #[test]
+    fn zeros_are_zeros_at_every_length() {
+        let workers = Workers::new(3).unwrap();
+        let run = Run::new(&workers);
+        for len in [0, 1, 1 << 16, (1 << 16) + 1, 300_001] {
+            drop(run.zeros(len).into_iter().map(|x| x + 1.0).collect::<Vec<_>>());
+            let zeros = run.zeros(len);
+            assert!(zeros.len() == len && zeros.iter().all(|x| *x == 0.0));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::Packed;
 
 /// Pieces of work per worker. A core that is slower, or busy elsewhere, then leaves its share to the
 /// others, and the longest wait is for a quarter of it.
-const PIECES: usize = 4;
+const PIECES: usize = 8;
 
 /// What happens to the input before it is quantised.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Integer {
         self.quantise(run, &recipe, x, &mut codes, &mut sums, &mut scales);
         let quantised = Rows::new(&weights, &codes, &scales, &sums).map_err(|source| self.failed(source))?;
 
-        let mut out = vec![0f32; rows * weights.n()];
+        let mut out = run.zeros(rows * weights.n());
         let panels = weights.panels().div_ceil(PIECES * run.threads()).max(1);
         let strips = Block::new(&mut out, weights.n()).strips(panels * weights.panel());
         let strips = strips.enumerate().map(|(i, strip)| (i * panels, strip)).collect();

@@ -23,7 +23,7 @@ use crate::{Error, Patches, Result, VisionConfig};
 /// real tower widens a row to 2 · 4096 numbers, so a chunk holds 32 MiB of them, where all 13 416
 /// patches of a screenshot would hold 420 MiB; widening the weights anew for each chunk costs a
 /// few per cent of its products.
-const ROWS_PER_CHUNK: usize = 1024;
+const ROWS_PER_CHUNK: usize = 256;
 
 /// A loaded tower. It holds weights and nothing that changes.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::{Error, Model, Result};
 
 /// Rows that go through the decoder at once: enough for a matrix product to pay, few enough that the
 /// widest activation of a 9-billion-parameter model stays below 64 MB.
-pub(crate) const PREFILL_ROWS: usize = 512;
+pub(crate) const PREFILL_ROWS: usize = 256;
 
 /// Logits that are held at once, in numbers: 64 MB. A row of the real model has 151 552.
 const LOGITS_AT_ONCE: usize = 16 << 20;
