@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use crate::Packed;
 
 /// Pieces of work per worker. A core that is slower, or busy elsewhere, then leaves its share to the
-/// others, and the longest wait is for a quarter of it.
+/// others, and the longest wait is for an eighth of it.
 const PIECES: usize = 8;
 
 /// What happens to the input before it is quantised.

@@ -9,7 +9,8 @@ use candle_core::Tensor;
 use crate::{Error, Model, Result};
 
 /// Rows that go through the decoder at once: enough for a matrix product to pay, few enough that the
-/// widest activation of a 9-billion-parameter model stays below 64 MB.
+/// widest activation of a 9-billion-parameter model, 28 MB, stays in a large cache and below the size from
+/// which an allocator asks the system for fresh pages each time. Twice as many rows are an eighth slower.
 pub(crate) const PREFILL_ROWS: usize = 256;
 
 /// Logits that are held at once, in numbers: 64 MB. A row of the real model has 151 552.
