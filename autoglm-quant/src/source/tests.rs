@@ -2,6 +2,7 @@
 use autoglm_core::Workers;
 use autoglm_core::rows::{from_rows, with_rows};
 use autoglm_kernels::hadamard;
+use autoglm_kernels::layout::Layout;
 use safetensors::tensor::TensorView;
 
 use super::*;
@@ -228,8 +229,9 @@ fn a_tied_head_is_quantised_and_its_embedding_is_not() {
         let x = normal(&mut rng, k);
         let error = error(&forward(&workers, &*head, &x), &weights, &x, k);
         assert!(error < STUDY * 0.0129, "{error}");
-        // 128 padded outputs of 256 codes, and two groups each; a scale per output.
-        let packed = 128 * 256 + 128 * 2 * 2 + 100 * 4;
+        // Outputs padded to whole panels, of 256 codes and two groups each; a scale per output.
+        let padded = Layout::of(Isa::best()).padded_outputs(n);
+        let packed = padded * 256 + padded * 2 * 2 + n * 4;
         assert_eq!((before, source.weights_bytes()), ((n * k * 4) as u64, (n * k * 4 + packed) as u64));
     }
 }
