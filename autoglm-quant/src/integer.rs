@@ -1,7 +1,7 @@
 //! A linear map over packed weights.
 
 use autoglm_core::rows::{from_rows, with_rows};
-use autoglm_core::{Error, Projection, Result, Run};
+use autoglm_core::{Error, Projection, Result, Run, Source};
 use autoglm_kernels::activation::{Before, Recipe};
 use autoglm_kernels::integer::{Rows, Weights, gemm};
 use autoglm_kernels::{Block, Isa};
@@ -30,6 +30,17 @@ pub enum Prepare {
 }
 
 impl Prepare {
+    /// What `before` names, for rows of k, read from `source`.
+    pub(crate) fn read(before: &autoglm_core::Before, k: usize, source: &dyn Source) -> Result<Self> {
+        Ok(match before {
+            autoglm_core::Before::Nothing => Self::Nothing,
+            autoglm_core::Before::RmsNorm { weight, eps } => {
+                Self::RmsNorm { weight: source.tensor(weight, &[k])?.to_vec1()?, eps: *eps }
+            }
+            autoglm_core::Before::SiluMul => Self::SiluMul,
+        })
+    }
+
     fn borrow(&self) -> Before<'_> {
         match self {
             Self::Nothing => Before::Nothing,

@@ -79,13 +79,7 @@ impl Source for RandomSource<'_> {
         };
         let packed = self.packed(members, packing);
         let packed = packed.map_err(|source| CoreError::Format { name: name.to_owned(), source: Box::new(source) })?;
-        let prepare = match before {
-            Before::Nothing => Prepare::Nothing,
-            Before::RmsNorm { weight, eps } => {
-                Prepare::RmsNorm { weight: self.tensor(weight, &[packed.k()])?.to_vec1()?, eps: *eps }
-            }
-            Before::SiluMul => Prepare::SiluMul,
-        };
+        let prepare = Prepare::read(before, packed.k(), self)?;
         self.packed_bytes.fetch_add(packed.bytes(), Ordering::Relaxed);
         Ok(Arc::new(Integer::new(name, self.isa, packed, prepare)?))
     }

@@ -79,13 +79,7 @@ impl<'a> QuantSource<'a> {
         let packed = Packed::quantise(&self.run, self.isa, packing, self.scheme.rotated(), &parts, &*self.done);
         let packed = packed.map_err(format)?.with_bias(self.bias(members)?);
         let packed = packed.map_err(|source| format(Error::Kernel { tensor: name.to_owned(), source }))?;
-        let prepare = match before {
-            Before::Nothing => Prepare::Nothing,
-            Before::RmsNorm { weight, eps } => {
-                Prepare::RmsNorm { weight: self.dense.tensor(weight, &[width])?.to_vec1()?, eps: *eps }
-            }
-            Before::SiluMul => Prepare::SiluMul,
-        };
+        let prepare = Prepare::read(before, width, &self.dense)?;
         self.packed_bytes.fetch_add(packed.bytes(), Ordering::Relaxed);
         Ok(Arc::new(Integer::new(name, self.isa, packed, prepare)?))
     }

@@ -70,13 +70,7 @@ impl<'a> PackedSource<'a> {
             Found::Core(error) => error,
             Found::Quant(error) => format(error),
         })?;
-        let prepare = match before {
-            Before::Nothing => Prepare::Nothing,
-            Before::RmsNorm { weight, eps } => {
-                Prepare::RmsNorm { weight: self.dense.tensor(weight, &[packed.k()])?.to_vec1()?, eps: *eps }
-            }
-            Before::SiluMul => Prepare::SiluMul,
-        };
+        let prepare = Prepare::read(before, packed.k(), &self.dense)?;
         Ok(Arc::new(Integer::new(name, self.isa, packed, prepare)?))
     }
 
