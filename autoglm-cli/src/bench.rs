@@ -18,11 +18,15 @@ const FIRST_TOKEN_GOAL: Duration = Duration::from_millis(350);
 const QUESTION: usize = 20;
 const QUESTIONS: usize = 7;
 
+/// Steps of the decode that is held against reads between its steps.
+const BESIDE_READS: usize = 16;
+
 /// Measure prefill, decode and vision of a model with random weights
 ///
 /// The weights are made in memory, already in the precision asked for, so no checkpoint is needed and
 /// nothing that is said means anything. The limits of the machine are measured before and after, on the
-/// same threads, and the better of each counts.
+/// same threads, and the better of each counts. Single tokens are also held against reads between them,
+/// which is fairer where neighbours share the memory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Whose shape to take: glm-4.1v-9b, glm-4.1v-0.9b or tiny
@@ -88,11 +92,32 @@ pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     let decode = median(trial.decode(args.generate as usize)?);
     let first = median((0..QUESTIONS).map(|_| trial.ask(QUESTION)).collect::<Result<_, _>>()?);
     let peak_rss = peak_rss_bytes();
+    let kv_bytes = trial.kv_bytes();
+    let beside = trial.decode_beside_reads(BESIDE_READS.min(args.generate as usize))?;
     let machine = before.best(Machine::measure(threads)?);
-    let measured =
-        Measured { args, shape: &shape, model: &model, trial: &trial, prefill, decode, first, machine, peak_rss };
+    let limits = Limits { machine, beside: of_reads(model.bytes_per_token(), beside) };
+    let measured = Measured {
+        args,
+        shape: &shape,
+        model: &model,
+        trial: &trial,
+        prefill,
+        decode,
+        first,
+        limits,
+        peak_rss,
+        kv_bytes,
+    };
     let text = if args.json { format!("{}\n", measured.json()) } else { measured.table() };
     std::io::stdout().write_all(text.as_bytes()).map_err(Error::Output)
+}
+
+/// The median share of a step's bandwidth in that of the reads around it.
+fn of_reads(bytes: u64, steps: Vec<(Duration, f64)>) -> f64 {
+    let shares = steps.into_iter().map(|(took, gbs)| bytes as f64 / took.as_secs_f64() / 1e9 / gbs);
+    let mut shares: Vec<f64> = shares.collect();
+    shares.sort_unstable_by(f64::total_cmp);
+    shares.get(shares.len() / 2).copied().unwrap_or_default()
 }
 
 /// A picture with something in it, so that nothing can take a shortcut.
@@ -114,8 +139,15 @@ struct Measured<'a> {
     prefill: Duration,
     decode: Duration,
     first: Duration,
-    machine: Machine,
+    limits: Limits,
     peak_rss: Option<u64>,
+    kv_bytes: u64,
+}
+
+struct Limits {
+    machine: Machine,
+    /// Share of a token's bandwidth in that of reads before and after it.
+    beside: f64,
 }
 
 impl Measured<'_> {
@@ -128,11 +160,11 @@ impl Measured<'_> {
     }
 
     fn prefill_of_peak(&self) -> Option<f64> {
-        self.machine.dot_peak_gops.map(|peak| self.prefill_gops() / peak)
+        self.limits.machine.dot_peak_gops.map(|peak| self.prefill_gops() / peak)
     }
 
     fn decode_of_read(&self) -> f64 {
-        self.decode_gbs() / self.machine.read_gbs
+        self.decode_gbs() / self.limits.machine.read_gbs
     }
 
     fn vision_s(&self) -> Option<f64> {
@@ -141,7 +173,7 @@ impl Measured<'_> {
 
     /// What the process held at most besides weights, keys and values.
     fn other_peak_bytes(&self) -> Option<u64> {
-        Some(self.peak_rss?.saturating_sub(self.model.weights_bytes() + self.trial.kv_bytes()))
+        Some(self.peak_rss?.saturating_sub(self.model.weights_bytes() + self.kv_bytes))
     }
 
     fn json(&self) -> Value {
@@ -150,16 +182,17 @@ impl Measured<'_> {
             "decode_tok_s": 1.0 / self.decode.as_secs_f64(),
             "prefill_gops": self.prefill_gops(),
             "decode_gbs": self.decode_gbs(),
-            "dot_peak_gops": self.machine.dot_peak_gops,
-            "read_gbs": self.machine.read_gbs,
+            "dot_peak_gops": self.limits.machine.dot_peak_gops,
+            "read_gbs": self.limits.machine.read_gbs,
             "prefill_of_peak": self.prefill_of_peak(),
             "decode_of_read": self.decode_of_read(),
+            "decode_of_reads_beside": self.limits.beside,
             "vision_s": self.vision_s(),
             "picture_rows": self.trial.picture_rows(),
             "first_token_s": self.first.as_secs_f64(),
             "first_token_goal_met": self.first <= FIRST_TOKEN_GOAL,
             "weights_bytes": self.model.weights_bytes(),
-            "kv_bytes": self.trial.kv_bytes(),
+            "kv_bytes": self.kv_bytes,
             "other_peak_bytes": self.other_peak_bytes(),
             "peak_rss_bytes": self.peak_rss,
             "isa": self.model.isa(),
@@ -176,9 +209,9 @@ impl Measured<'_> {
             ("machine".to_owned(), format!("{}, {} threads", self.model.isa(), self.model.threads())),
             (
                 "dot-product peak".into(),
-                self.machine.dot_peak_gops.map_or_else(unknown, |gops| format!("{gops:.0} GOP/s")),
+                self.limits.machine.dot_peak_gops.map_or_else(unknown, |gops| format!("{gops:.0} GOP/s")),
             ),
-            ("read bandwidth".into(), format!("{:.1} GB/s", self.machine.read_gbs)),
+            ("read bandwidth".into(), format!("{:.1} GB/s", self.limits.machine.read_gbs)),
             (
                 format!("prefill {}", self.args.prompt),
                 format!(
@@ -191,10 +224,11 @@ impl Measured<'_> {
             (
                 format!("decode {}", self.args.generate),
                 format!(
-                    "{:.2} tok/s, {:.1} GB/s, {} of the bandwidth",
+                    "{:.2} tok/s, {:.1} GB/s, {} of the bandwidth, {} of reads between tokens",
                     1.0 / self.decode.as_secs_f64(),
                     self.decode_gbs(),
-                    share(Some(self.decode_of_read()))
+                    share(Some(self.decode_of_read())),
+                    share(Some(self.limits.beside))
                 ),
             ),
             (
@@ -206,7 +240,7 @@ impl Measured<'_> {
             lines.push(("vision".into(), format!("{vision:.2} s, {} rows", self.trial.picture_rows())));
         }
         lines.push(("weights".into(), gb(self.model.weights_bytes())));
-        lines.push(("keys and values".into(), gb(self.trial.kv_bytes())));
+        lines.push(("keys and values".into(), gb(self.kv_bytes)));
         lines.push(("other memory at most".into(), self.other_peak_bytes().map_or_else(unknown, gb)));
         lines.push(("resident at most".into(), self.peak_rss.map_or_else(unknown, gb)));
         lines.into_iter().map(|(what, value)| format!("{what:22} {value}\n")).collect()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use autoglm_core::{DenseCache, KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 
+use crate::machine::Reading;
 use crate::{Error, Model, Part, Result};
 
 /// Rows of a made-up prompt and the cache that their evaluation fills. What the model says to them
@@ -82,6 +83,28 @@ impl Trial {
                 self.compute(self.assembly.len() - 1..self.assembly.len())
             })
             .collect()
+    }
+
+    /// As [`decode`](Self::decode), with a read of a gigabyte before and after each step. → how long each
+    /// step took, and the mean of its two reads in 10⁹ bytes per second. Where neighbours take a share of
+    /// the memory that changes from second to second, a step can only be held against what was to be had
+    /// around it.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no room for the gigabyte, and what the decoder reports.
+    pub fn decode_beside_reads(&mut self, tokens: usize) -> Result<Vec<(Duration, f64)>> {
+        let model = self.model.clone();
+        // Reads use as many threads as steps of one row.
+        let run = model.run_for(1);
+        let reading = Reading::new(&run)?;
+        let mut before = reading.gbs(&run);
+        let mut steps = Vec::with_capacity(tokens);
+        for took in (0..tokens).map(|_| self.decode(1)) {
+            let after = reading.gbs(&run);
+            steps.extend(took?.into_iter().map(|took| (took, (before + after) / 2.0)));
+            before = after;
+        }
+        Ok(steps)
     }
 
     /// How long a question of `rows` rows after everything that is computed takes to its answer's first
