@@ -6,7 +6,7 @@
 //! depend on what it sees alone, not on the cut.
 
 use autoglm_kernels::Block;
-use autoglm_kernels::attention::{self as kernel, Head, Line, Past, Queries, Seen};
+use autoglm_kernels::attention::{self as kernel, Head, Line, Past, Queries, Seen, Stretch, WHOLE};
 use candle_core::Tensor;
 
 pub use autoglm_kernels::attention::Format as KvFormat;
@@ -152,6 +152,28 @@ impl KeyValues {
     }
 }
 
+/// Some tokens' keys and values where they lie: in one piece, or in the blocks of a pool.
+#[derive(Debug, Clone)]
+pub struct Stretches<'a> {
+    /// Each key head's stretches, in the order of their tokens.
+    pub heads: Vec<Vec<Stretch<'a>>>,
+    /// How each head is held.
+    pub head: Head,
+    /// Tokens of a stretch.
+    pub tokens: usize,
+    /// Tokens in all.
+    pub len: usize,
+}
+
+impl KeyValues {
+    /// Where they lie.
+    #[must_use]
+    pub fn stretches(&self) -> Stretches<'_> {
+        let heads = self.heads.iter().map(|h| vec![Stretch { keys: &h.keys, values: &h.values }]);
+        Stretches { heads: heads.collect(), head: self.head, tokens: WHOLE, len: self.len }
+    }
+}
+
 /// Lengthens `lines` to `len` by zeros. Asking before taking turns what does not fit into an error.
 fn grow(lines: &mut Vec<Line>, len: usize) -> Result<()> {
     let more = len.saturating_sub(lines.len());
@@ -169,7 +191,7 @@ fn grow(lines: &mut Vec<Line>, len: usize) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Shape`] when heads, widths or, under [`Mask::Causal`], lengths do not fit.
-pub fn attend(run: &Run<'_>, q: &Tensor, past: &KeyValues, how: Attend) -> Result<Tensor> {
+pub fn attend(run: &Run<'_>, q: &Tensor, past: &Stretches<'_>, how: Attend) -> Result<Tensor> {
     let (n, h, d) = q.dims3()?;
     check(q, past, how.mask)?;
     let mut out = run.zeros(n * h * d);
@@ -192,10 +214,9 @@ pub fn attend(run: &Run<'_>, q: &Tensor, past: &KeyValues, how: Attend) -> Resul
     with_strided_rows(q, |q, stride| {
         run.try_for_each(tasks, |(i, start, rows)| {
             let mut scratch = vec![Line::ZERO; head.scratch_lines(rows.rows(), group)];
-            let stored = &past.heads[i];
             let from = start * stride + i * group * d;
             let queries = Queries { rows: &q[from..], stride, count: rows.rows(), group };
-            let of_head = Past { head, keys: &stored.keys, values: &stored.values };
+            let of_head = Past { head, stretches: &past.heads[i], tokens: past.tokens };
             let seen = match how.mask {
                 Mask::Everything => Seen::All(past.len),
                 Mask::Causal { past } => Seen::Causal(past + start + 1),
@@ -206,7 +227,7 @@ pub fn attend(run: &Run<'_>, q: &Tensor, past: &KeyValues, how: Attend) -> Resul
     from_rows(out, &[n, h, d])
 }
 
-fn check(q: &Tensor, past: &KeyValues, mask: Mask) -> Result<()> {
+fn check(q: &Tensor, past: &Stretches<'_>, mask: Mask) -> Result<()> {
     let (n, h, d) = q.dims3()?;
     let kv_h = past.heads.len();
     let misfit = |name: &str, expected: Vec<usize>| {
@@ -219,7 +240,7 @@ fn check(q: &Tensor, past: &KeyValues, mask: Mask) -> Result<()> {
         Mask::Causal { past: before } if before.checked_add(n) != Some(past.len) => {
             misfit("keys of a causal attention", vec![kv_h, before.saturating_add(n), d])
         }
-        Mask::Everything if past.is_empty() => misfit("keys of an attention", vec![kv_h, 1, d]),
+        Mask::Everything if past.len == 0 => misfit("keys of an attention", vec![kv_h, 1, d]),
         _ => Ok(()),
     }
 }
@@ -267,7 +288,7 @@ mod tests {
             let tensor = |x: &[f32], shape: &[usize]| from_rows(x.to_vec(), shape).unwrap();
             let run = Run::new(&workers);
             let past_rows = stored(&run, &tensor(&k, &[t, kv_h, d]), &tensor(&v, &[t, kv_h, d]));
-            let got = attend(&run, &tensor(&q, &[n, h, d]), &past_rows, how).unwrap();
+            let got = attend(&run, &tensor(&q, &[n, h, d]), &past_rows.stretches(), how).unwrap();
             let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             for i in 0..n {
                 for head in 0..h {
@@ -316,7 +337,7 @@ mod tests {
                 let mut past = KeyValues::new(2, 5, format);
                 past.reserve(70).unwrap();
                 past.push(&run, &own(part(4, 2)), &own(part(6, 2))).unwrap();
-                let answer = attend(&run, &own(part(0, 4)), &past, how).unwrap();
+                let answer = attend(&run, &own(part(0, 4)), &past.stretches(), how).unwrap();
                 answer.flatten_all().unwrap().to_vec1::<f32>().unwrap()
             };
             let want = answer(&one, true);
@@ -333,10 +354,10 @@ mod tests {
         let x = from_rows(vec![0.0; 8], &[2, 2, 2]).unwrap();
         let mut past = stored(&run, &x, &x);
         let how = |mask| Attend { mask, scale: 1.0 };
-        assert!(matches!(attend(&run, &x, &past, how(Mask::Causal { past: 1 })), Err(Error::Shape { .. })));
+        assert!(matches!(attend(&run, &x, &past.stretches(), how(Mask::Causal { past: 1 })), Err(Error::Shape { .. })));
         assert!(matches!(past.push(&run, &x, &x), Err(Error::Shape { .. })));
         past.truncate(0);
-        assert!(matches!(attend(&run, &x, &past, how(Mask::Everything)), Err(Error::Shape { .. })));
+        assert!(matches!(attend(&run, &x, &past.stretches(), how(Mask::Everything)), Err(Error::Shape { .. })));
         let other = from_rows(vec![0.0; 4], &[2, 2, 1]).unwrap();
         assert!(matches!(past.push(&run, &x, &other), Err(Error::Shape { .. })));
         assert!(past.reserve(usize::MAX).is_err());

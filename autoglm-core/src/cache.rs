@@ -108,7 +108,7 @@ impl KvCache for DenseCache {
             layer.reserve(needed.max(layer.capacity().saturating_mul(2)).max(64).min(limit))?;
         }
         layer.push(run, step.k, step.v)?;
-        attend(run, step.q, layer, Attend { mask: Mask::Causal { past }, scale: step.scale })
+        attend(run, step.q, &layer.stretches(), Attend { mask: Mask::Causal { past }, scale: step.scale })
     }
 
     fn truncate(&mut self, len: usize) -> Result<()> {

@@ -21,7 +21,7 @@
 //! past.reserve(3)?;
 //! past.push(&run, &qkv, &qkv)?;
 //! let how = Attend { mask: Mask::Causal { past: 0 }, scale: 0.5 };
-//! let out = attend(&run, &qkv, &past, how)?;
+//! let out = attend(&run, &qkv, &past.stretches(), how)?;
 //! assert_eq!(out.dims(), &[3, 2, 4]);
 //! # Ok(())
 //! # }

@@ -193,22 +193,61 @@ pub struct Queries<'a> {
     pub group: usize,
 }
 
-/// One head's past.
+/// One head's past: stretches of equally many tokens, so that a cache may grow by blocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Past<'a> {
     /// How it is held.
     pub head: Head,
+    /// In the order of their tokens.
+    pub stretches: &'a [Stretch<'a>],
+    /// Tokens of each stretch but the last, a multiple of sixteen; [`WHOLE`] where there is only one.
+    pub tokens: usize,
+}
+
+/// [`Past::tokens`] of a past in one piece.
+pub const WHOLE: usize = usize::MAX / 16 * 16;
+
+/// Keys and values of consecutive tokens, the first of which is its token 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch<'a> {
     /// As [`Head::store_key`] wrote them.
     pub keys: &'a [Line],
     /// As [`Head::store_value`] wrote them.
     pub values: &'a [Line],
 }
 
+impl Past<'_> {
+    /// Whether the first `t` tokens are there.
+    fn check(&self, t: usize) -> Result<()> {
+        let Self { head, stretches, tokens } = *self;
+        if tokens == 0 || !tokens.is_multiple_of(16) {
+            let why = "multiples of sixteen";
+            return Err(Error::Size { what: "the tokens of a stretch", got: tokens, why });
+        }
+        let needed = t.div_ceil(tokens);
+        let length = |what, expected, got| Err(Error::Length { what, expected, got });
+        if stretches.len() < needed {
+            return length("stretches of an attention", needed, stretches.len());
+        }
+        for (i, stretch) in stretches[..needed].iter().enumerate() {
+            let here = (t - i * tokens).min(tokens);
+            if stretch.keys.len() < head.key_lines(here) {
+                return length("keys of an attention", head.key_lines(here), stretch.keys.len());
+            }
+            if stretch.values.len() < head.value_lines(here) {
+                return length("values of an attention", head.value_lines(here), stretch.values.len());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Answers some queries: `out` has a row of `group · dim` numbers for each. `scale` multiplies the
 /// scores.
 ///
 /// # Errors
-/// [`Error::Length`] when a buffer is too short, or `out` has another shape.
+/// - [`Error::Length`] when a buffer is too short, or `out` has another shape.
+/// - [`Error::Size`] for stretches that no group of sixteen keys fits.
 pub fn attend(
     isa: Isa,
     queries: Queries<'_>,
@@ -237,13 +276,9 @@ pub fn attend(
         return Ok(());
     }
     let most = seen.by(count - 1);
-    for (what, expected, got) in [
-        ("keys of an attention", head.key_lines(most), past.keys.len()),
-        ("values of an attention", head.value_lines(most), past.values.len()),
-        ("scratch of an attention", head.scratch_lines(count, group), scratch.len()),
-    ] {
-        length(what, Some(expected), got, expected <= got)?;
-    }
+    past.check(most)?;
+    let expected = head.scratch_lines(count, group);
+    length("scratch of an attention", Some(expected), scratch.len(), expected <= scratch.len())?;
     body::attend(isa, body::Job { queries, past, seen, scale }, scratch, out);
     Ok(())
 }

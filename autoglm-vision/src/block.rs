@@ -72,7 +72,7 @@ impl Block {
         }
         let how = Attend { mask: Mask::Everything, scale: (d as f32).sqrt().recip() };
         for (chunk, q) in chunks.iter_mut().zip(queries) {
-            let heads = attend(run, &q, &past, how)?; // (m, h, d)
+            let heads = attend(run, &q, &past.stretches(), how)?; // (m, h, d)
             let x = add(run, &chunk.rows, &self.proj.forward(run, &heads.flatten_from(1)?)?)?;
             let y = self.down.forward(run, &self.gate_up.forward(run, &x)?)?;
             chunk.rows = add(run, &x, &y)?;

@@ -127,6 +127,27 @@ struct Sizes {
     width: usize,
 }
 
+/// The keys and values of a tile, sixteen tokens at a time; nothing where no query sees any.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    keys: [&'a [Line]; GROUPS],
+    values: [&'a [Line]; GROUPS],
+}
+
+impl<'a> Tile<'a> {
+    /// `groups` groups from token `first` on.
+    fn of(past: Past<'a>, first: usize, groups: usize) -> Self {
+        let mut tile = Self { keys: [&[]; GROUPS], values: [&[]; GROUPS] };
+        for g in 0..groups {
+            let token = first + g * LANES;
+            let (stretch, at) = (past.stretches[token / past.tokens], token % past.tokens);
+            tile.keys[g] = &stretch.keys[past.head.key_lines(at)..];
+            tile.values[g] = &stretch.values[past.head.value_lines(at)..];
+        }
+        tile
+    }
+}
+
 /// Consecutive rows of one register tile, and how many keys the last of them sees.
 #[derive(Clone, Copy)]
 struct Band {
@@ -161,6 +182,7 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     let most = job.seen.by(count - 1);
     for first in (0..most).step_by(TILE) {
         let groups = (most - first).div_ceil(LANES).min(GROUPS);
+        let tile = Tile::of(job.past, first, groups);
         let mut g = 0;
         while g < groups {
             let n = if g + N <= groups { N } else { 1 };
@@ -170,10 +192,10 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
                 let band = Band { row, seen: job.seen.by((row + m - 1) / group) };
                 if band.seen > first + g * LANES {
                     match (m == M, n == N) {
-                        (true, true) => score::<V, F, M, N>(proof, format, job, sizes, &mut s, band, first, g),
-                        (true, false) => score::<V, F, M, 1>(proof, format, job, sizes, &mut s, band, first, g),
-                        (false, true) => score::<V, F, 1, N>(proof, format, job, sizes, &mut s, band, first, g),
-                        (false, false) => score::<V, F, 1, 1>(proof, format, job, sizes, &mut s, band, first, g),
+                        (true, true) => score::<V, F, M, N>(proof, format, tile, sizes, &mut s, band, g),
+                        (true, false) => score::<V, F, M, 1>(proof, format, tile, sizes, &mut s, band, g),
+                        (false, true) => score::<V, F, 1, N>(proof, format, tile, sizes, &mut s, band, g),
+                        (false, false) => score::<V, F, 1, 1>(proof, format, tile, sizes, &mut s, band, g),
                     }
                 }
                 row += m;
@@ -193,10 +215,10 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
                 let band = Band { row, seen: job.seen.by((row + m - 1) / group) };
                 if band.seen > first {
                     match (m == M, n == N) {
-                        (true, true) => gather::<V, F, M, N>(proof, format, job, sizes, &mut s, band, first, c),
-                        (true, false) => gather::<V, F, M, 1>(proof, format, job, sizes, &mut s, band, first, c),
-                        (false, true) => gather::<V, F, 1, N>(proof, format, job, sizes, &mut s, band, first, c),
-                        (false, false) => gather::<V, F, 1, 1>(proof, format, job, sizes, &mut s, band, first, c),
+                        (true, true) => gather::<V, F, M, N>(proof, format, tile, sizes, &mut s, band, first, c),
+                        (true, false) => gather::<V, F, M, 1>(proof, format, tile, sizes, &mut s, band, first, c),
+                        (false, true) => gather::<V, F, 1, N>(proof, format, tile, sizes, &mut s, band, first, c),
+                        (false, false) => gather::<V, F, 1, 1>(proof, format, tile, sizes, &mut s, band, first, c),
                     }
                 }
                 row += m;
@@ -233,23 +255,25 @@ fn begin<V: Lanes, F: Format<V>>(job: Job<'_>, sizes: Sizes, s: &mut Scratch<'_>
 fn score<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     proof: V::Proof,
     format: F,
-    job: Job<'_>,
+    tile: Tile<'_>,
     sizes: Sizes,
     s: &mut Scratch<'_>,
     band: Band,
-    first: usize,
     g: usize,
 ) {
     let steps = sizes.steps;
-    let keys = &job.past.keys[(first / LANES + g) * steps..][..N * steps];
+    let mut keys = [&[][..]; N];
+    for (keys, group) in keys.iter_mut().zip(&tile.keys[g..g + N]) {
+        *keys = &group[..steps];
+    }
     let queries = &s.query[band.row * sizes.query..][..M * sizes.query];
     let queries: *const u32 = queries.as_ptr().cast();
     let mut sums = [[V::splat(proof, 0.0); N]; M];
     for step in 0..steps {
         let mut k = [V::splat_word(proof, 0); N];
         for (j, k) in k.iter_mut().enumerate() {
-            // SAFETY: step < steps, so this is inside group j of the N groups in `keys`.
-            *k = V::words(proof, unsafe { &keys.get_unchecked(j * steps + step).0 });
+            // SAFETY: step < steps, the length of each group's keys.
+            *k = V::words(proof, unsafe { &keys[j].get_unchecked(step).0 });
         }
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: step < steps ≤ 16 · lines of a query, so this is inside row i of the M rows in `queries`.
@@ -322,7 +346,7 @@ fn soften<V: Lanes, F: Format<V>>(
 fn gather<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     proof: V::Proof,
     format: F,
-    job: Job<'_>,
+    tile: Tile<'_>,
     sizes: Sizes,
     s: &mut Scratch<'_>,
     band: Band,
@@ -330,8 +354,7 @@ fn gather<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     c: usize,
 ) {
     let width = sizes.width;
-    let steps = (band.seen - first).min(TILE).div_ceil(F::PER_WORD);
-    let values = &job.past.values[first / F::PER_WORD * width..][..steps * width];
+    let visible = (band.seen - first).min(TILE);
     let weights = &s.weights[band.row * sizes.weights..][..M * sizes.weights];
     let weights: *const u32 = weights.as_ptr().cast();
     let mut sums = [[V::splat(proof, 0.0); N]; M];
@@ -342,17 +365,23 @@ fn gather<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
             *sum = V::of_words(V::words(proof, &line.0)).mul(shrink);
         }
     }
-    for step in 0..steps {
-        let mut v = [V::splat_word(proof, 0); N];
-        for (j, v) in v.iter_mut().enumerate() {
-            // SAFETY: step < steps and c + N ≤ width, so this is inside row `step` of `values`.
-            *v = V::words(proof, unsafe { &values.get_unchecked(step * width + c + j).0 });
-        }
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: step < 128 / per word, so this is inside row i of the M rows in `weights`.
-            let p = V::splat_word(proof, unsafe { *weights.add(i * sizes.weights * 16 + step) });
-            for j in 0..N {
-                sums[j] = format.step(sums[j], p, v[j]);
+    let per_group = LANES / F::PER_WORD;
+    for (g, values) in tile.values[..visible.div_ceil(LANES)].iter().enumerate() {
+        let steps = (visible - g * LANES).min(LANES).div_ceil(F::PER_WORD);
+        let values = &values[..steps * width];
+        for step in 0..steps {
+            let mut v = [V::splat_word(proof, 0); N];
+            for (j, v) in v.iter_mut().enumerate() {
+                // SAFETY: step < steps and c + N ≤ width, so this is inside row `step` of `values`.
+                *v = V::words(proof, unsafe { &values.get_unchecked(step * width + c + j).0 });
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the weights of a row are 128 / per word words, of which a group has its share,
+                // so this is inside row i of the M rows in `weights`.
+                let p = V::splat_word(proof, unsafe { *weights.add(i * sizes.weights * 16 + g * per_group + step) });
+                for j in 0..N {
+                    sums[j] = format.step(sums[j], p, v[j]);
+                }
             }
         }
     }

@@ -41,13 +41,25 @@ fn store(head: Head, k: &[f32], v: &[f32]) -> Stored {
 }
 
 fn answer(isa: Isa, stored: &Stored, q: &[f32], group: usize, seen: Seen) -> Vec<f32> {
+    answer_in(WHOLE, isa, stored, q, group, seen)
+}
+
+/// The same from stretches of `tokens` tokens, each with a line behind it that belongs to nobody.
+fn answer_in(tokens: usize, isa: Isa, stored: &Stored, q: &[f32], group: usize, seen: Seen) -> Vec<f32> {
     let width = group * stored.head.dim;
     let count = q.len() / width;
     // What scratch holds beforehand must not matter.
     let mut scratch = vec![Line([f32::NAN.to_bits(); 16]); stored.head.scratch_lines(count, group)];
     let mut out = vec![f32::NAN; q.len()];
     let queries = Queries { rows: q, stride: width, count, group };
-    let past = Past { head: stored.head, keys: &stored.keys, values: &stored.values };
+    let cut = |lines: &[Line], per_stretch: usize| -> Vec<Vec<Line>> {
+        let behind = Line([f32::NAN.to_bits(); 16]);
+        lines.chunks(per_stretch).map(|lines| lines.iter().copied().chain([behind]).collect()).collect()
+    };
+    let keys = cut(&stored.keys, stored.head.key_lines(tokens));
+    let values = cut(&stored.values, stored.head.value_lines(tokens));
+    let stretches: Vec<Stretch<'_>> = keys.iter().zip(&values).map(|(keys, values)| Stretch { keys, values }).collect();
+    let past = Past { head: stored.head, stretches: &stretches, tokens };
     attend(isa, queries, past, seen, SCALE, &mut scratch, Block::new(&mut out, width)).unwrap();
     out
 }
@@ -90,6 +102,10 @@ impl Problem {
                 "{} {self:?}: {got:?} {other:?}",
                 isa.name()
             );
+        }
+        for tokens in [16, 32, 48, 128] {
+            let paged = answer_in(tokens, Isa::best(), &stored, &q, self.group, self.seen());
+            assert!(got.iter().zip(&paged).all(|(a, b)| a.to_bits() == b.to_bits()), "{tokens} {self:?}");
         }
         let exact = self.exact(&q, &k, &v);
         let bound = match self.format {
@@ -214,7 +230,8 @@ fn buffers_that_are_too_short_are_named() {
     let ask = |q: &[f32], count, seen, scratch: &mut [Line]| {
         let mut out = vec![0.0; 4 * count];
         let queries = Queries { rows: q, stride: 4, count, group: 1 };
-        let past = Past { head, keys: &stored.keys, values: &stored.values };
+        let stretches = [Stretch { keys: &stored.keys, values: &stored.values }];
+        let past = Past { head, stretches: &stretches, tokens: WHOLE };
         attend(Isa::best(), queries, past, Seen::All(seen), 1.0, scratch, Block::new(&mut out, 4))
     };
     assert!(ask(&[0.0; 4], 1, 2, &mut scratch).is_ok());

@@ -74,8 +74,11 @@ fn columns<const C: usize>(
     out: &mut Block<'_>,
 ) {
     let k = job.weights.columns;
-    for from in (0..k).step_by(STRETCH) {
-        let len = (k - from).min(STRETCH);
+    // Few rows pass weights by once, where they lie: to stop and begin anew would only confuse the
+    // processor's own fetching.
+    let stretch = if rows.len() < MANY { k.max(1) } else { STRETCH };
+    for from in (0..k).step_by(stretch) {
+        let len = (k - from).min(stretch);
         let in_place = &job.weights.bytes[(column * k + from) * 2..][..((C - 1) * k + len) * 2];
         let weights = if rows.len() < MANY {
             Strided { first: in_place.as_ptr().cast(), row: k, step: STEP, ragged: true }
@@ -102,7 +105,7 @@ fn columns<const C: usize>(
         // otherwise wait for memory, an eighth of the time.
         let next = job.weights.bytes.as_ptr().wrapping_add(((column + C) * k + from) * 2);
         let lines = (len * 2).div_ceil(LINE);
-        let per_tile = (C * lines).div_ceil(rows.len().div_ceil(M));
+        let per_tile = if rows.len() < MANY { 0 } else { (C * lines).div_ceil(rows.len().div_ceil(M)) };
         let mut row = 0;
         while row < rows.len() {
             for line in (row / M * per_tile..).take(per_tile) {
@@ -180,6 +183,12 @@ fn add<const R: usize, const C: usize>(
         let load = |from: *const i16| -> __m512bh { unsafe { std::mem::transmute(_mm512_loadu_epi16(from)) } };
         let stored: [__m512bh; C] =
             std::array::from_fn(|j| load(weights.first.wrapping_add(j * weights.row + at / STEP * weights.step)));
+        // Where rows lie in the file, those of the next tile are asked for as these go by.
+        if weights.ragged {
+            for j in 0..C {
+                _mm_prefetch::<_MM_HINT_T1>(weights.first.wrapping_add((C + j) * weights.row + at).cast());
+            }
+        }
         for (i, sums) in sums.iter_mut().enumerate() {
             let x = load(x.wrapping_add(i * k + at));
             for j in 0..C {
