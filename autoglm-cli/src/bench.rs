@@ -53,6 +53,15 @@ pub(crate) struct Args {
     /// Runs of the prefill, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
+    /// Replay a phone agent's conversation of this many steps instead: a system prompt of 1800 tokens, turns of
+    /// 200, and at each step a new picture in the place of the last one
+    #[cfg(feature = "kvcache")]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with_all = ["prompt", "generate", "repeat"])]
+    agent_loop: Option<u16>,
+    /// How keys and values are held [default: bf16 beside integer weights, f32 beside floats]
+    #[cfg(feature = "kvcache")]
+    #[arg(long, value_name = "FORMAT")]
+    kv: Option<crate::model::Kv>,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -82,11 +91,19 @@ pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     let shape = args.shape.clone();
     let shape = shape.layers(args.layers.map(usize::from)).vision_layers(args.vision_layers.map(usize::from));
     let threads = args.threads.map(usize::from);
+    let options = OpenOptions::default().precision(args.precision.0).threads(threads);
+    #[cfg(feature = "kvcache")]
+    let options = options.kv_format(args.kv.map(crate::model::Kv::format));
+    #[cfg(feature = "kvcache")]
+    if let Some(steps) = args.agent_loop {
+        let text = crate::agent_loop::replay(&Model::synthetic(&shape, &options)?, steps, args.image, args.json)?;
+        return std::io::stdout().write_all(text.as_bytes()).map_err(Error::Output);
+    }
     // Before there are weights, so that the memory it takes is not counted beside them.
     let before = Machine::measure(threads)?;
     forget_peak_rss();
-    let model = Model::synthetic(&shape, &OpenOptions::default().precision(args.precision.0).threads(threads))?;
-    let picture = args.image.map(|(width, height)| picture(width, height));
+    let model = Model::synthetic(&shape, &options)?;
+    let picture = args.image.map(|(width, height)| picture(width, height, 0));
     let mut trial = model.trial(args.prompt as usize, picture.as_ref())?;
     let prefill = median((0..args.repeat).map(|_| trial.prefill()).collect::<Result<_, _>>()?);
     let decode = median(trial.decode(args.generate as usize)?);
@@ -120,9 +137,9 @@ fn of_reads(bytes: u64, steps: Vec<(Duration, f64)>) -> f64 {
     shares.get(shares.len() / 2).copied().unwrap_or_default()
 }
 
-/// A picture with something in it, so that nothing can take a shortcut.
-fn picture(width: u32, height: u32) -> Part {
-    let sample = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+/// A picture with something in it, so that nothing can take a shortcut; another one for each seed.
+pub(crate) fn picture(width: u32, height: u32, seed: u32) -> Part {
+    let sample = |i: u32| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 24) as u8;
     Part::pixels(width, height, (0..width * height * 3).map(sample).collect::<Vec<_>>())
 }
 

@@ -29,6 +29,14 @@ pub(crate) enum Error {
     /// The answer cannot be written.
     #[error("cannot write {}", .path.display())]
     Write { path: PathBuf, source: std::io::Error },
+    /// There is no place for kept prompts.
+    #[cfg(feature = "kvcache")]
+    #[error("this user has no cache folder; name one with --pin-dir")]
+    NoCacheFolder,
+    /// A folder cannot be made.
+    #[cfg(feature = "kvcache")]
+    #[error("cannot make the folder {}", .path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
     /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),

@@ -3,17 +3,20 @@
 //! Standard output carries the result alone; everything else goes to standard error. Exit code 2
 //! means the command was called wrongly, 1 that it failed.
 
-use std::error::Error as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(all(feature = "quant", feature = "kvcache"))]
+mod agent_loop;
 #[cfg(feature = "quant")]
 mod bench;
 mod error;
 mod logits;
 mod model;
+#[cfg(feature = "kvcache")]
+mod pin;
 #[cfg(feature = "hub")]
 mod pull;
 #[cfg(feature = "quant")]
@@ -68,7 +71,7 @@ fn tell(line: &str) {
 
 /// The error and its causes on one line. Control characters, which a file name or a damaged file may
 /// carry, are escaped.
-fn one_line(error: &Error) -> String {
+fn one_line(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

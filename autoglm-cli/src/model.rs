@@ -43,6 +43,29 @@ impl ValueEnum for Named {
     }
 }
 
+/// A format of keys and values as an option's value.
+#[cfg(feature = "kvcache")]
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Kv {
+    /// 32-bit floats
+    F32,
+    /// The upper half of 32-bit floats
+    Bf16,
+    /// 8-bit integers, but for the first 32 tokens
+    Int8,
+}
+
+#[cfg(feature = "kvcache")]
+impl Kv {
+    pub(crate) fn format(self) -> autoglm::KvFormat {
+        match self {
+            Self::F32 => autoglm::KvFormat::F32,
+            Self::Bf16 => autoglm::KvFormat::Bf16,
+            Self::Int8 => autoglm::KvFormat::Int8,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// How weights are stored [default: as the checkpoint has them]. Sums are 32-bit in any case
@@ -57,6 +80,14 @@ pub(crate) struct Options {
     /// Threads for generating, where fewer are enough [default: as --threads]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     decode_threads: Option<u16>,
+    /// How keys and values are held [default: bf16 beside integer weights, f32 beside floats]
+    #[cfg(feature = "kvcache")]
+    #[arg(long, value_name = "FORMAT")]
+    kv: Option<Kv>,
+    /// Bytes that keys and values may take [default: those of one whole context]
+    #[cfg(feature = "kvcache")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    kv_budget: Option<u64>,
     /// Accept tensors that nothing reads, with a warning
     #[arg(long)]
     allow_extra: bool,
@@ -71,6 +102,8 @@ impl Options {
             .threads(self.threads.map(usize::from))
             .decode_threads(self.decode_threads.map(usize::from))
             .allow_extra(self.allow_extra);
+        #[cfg(feature = "kvcache")]
+        let options = options.kv_format(self.kv.map(Kv::format)).kv_budget(self.kv_budget);
         #[cfg(feature = "quant")]
         let options = options.progress(crate::quantising::bar());
         let model = match dir {

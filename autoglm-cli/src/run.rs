@@ -32,6 +32,9 @@ pub(crate) struct Args {
     max_new_tokens: usize,
     #[command(flatten)]
     options: Options,
+    #[cfg(feature = "kvcache")]
+    #[command(flatten)]
+    pin: crate::pin::Pin,
     /// Sample at this temperature; 0 is greedy
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f32>,
@@ -90,6 +93,8 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let model = args.options.open(args.model.as_ref())?;
     let mut session = model.session();
+    #[cfg(feature = "kvcache")]
+    args.pin.load(&mut session)?;
     for path in &args.image {
         let shown = session.push(Part::image(read_picture(path)?));
         shown.map_err(|source| Error::Picture { path: path.clone(), source: Box::new(source) })?;
@@ -104,8 +109,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         out.write_all(piece.text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)?;
     }
     out.write_all(b"\n").and_then(|()| out.flush()).map_err(Error::Output)?;
+    let stats = reply.stats();
+    drop(reply);
+    #[cfg(feature = "kvcache")]
+    args.pin.save(&mut session, &stats)?;
     if args.stats {
-        crate::tell(&stats::line(&model, &reply.stats()));
+        crate::tell(&stats::line(&model, &stats));
     }
     Ok(())
 }

@@ -34,6 +34,52 @@ fn run_prints_the_generated_text_and_one_newline() {
     assert!(output.stderr.is_empty());
 }
 
+#[cfg(feature = "kvcache")]
+#[test]
+fn a_pinned_prompt_is_computed_once_and_damage_is_said_and_computed_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("new");
+    let run = |extra: &[&str]| {
+        let dir = dir.to_str().unwrap();
+        let all = [&["run", "--no-think", "--pin", "back", "--pin-dir", dir][..], extra, &["go back"]].concat();
+        let output = autoglm(&all);
+        assert_eq!(stdout(&output), "do(action=\"Back\")\n");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let first = run(&[]);
+    assert!(first.starts_with("pin back: 0 of ") && first.ends_with("rows were known (0.0 %)\n"), "{first}");
+    let again = run(&[]);
+    assert!(again.contains("rows were known (9"), "{again}");
+    let other = run(&["--precision", "bf16"]);
+    assert!(
+        other.starts_with("warning: computing anew: the snapshot ") && other.contains("another precision"),
+        "{other}"
+    );
+    let file = dir.join("back.kv");
+    std::fs::write(&file, &std::fs::read(&file).unwrap()[..1000]).unwrap();
+    let damaged = run(&[]);
+    assert!(damaged.contains("warning: computing anew") && damaged.contains("pin back: 0 of "), "{damaged}");
+    assert!(run(&[]).contains("rows were known (9"));
+    let refused = autoglm(&["run", "--pin", "../x", "go back"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[cfg(all(feature = "kvcache", feature = "quant"))]
+#[test]
+fn an_agent_loop_reuses_everything_before_the_last_picture() {
+    let output =
+        autoglm(&["bench", "--agent-loop", "3", "--shape", "tiny", "--image", "168x336", "--kv", "int8", "--json"]);
+    let object: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let steps: Vec<(u64, u64)> = object["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["prompt_tokens"].as_u64().unwrap(), s["reused_tokens"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(steps, [(1972, 0), (2172, 1800), (2372, 2000)]);
+    assert!(object["steps"][2]["ttft_warm_s"].as_f64() > Some(0.0) && object["steps"][2]["vision_s"].is_number());
+}
+
 #[cfg(feature = "vision")]
 #[test]
 fn the_first_command_of_the_readme_taps_the_camera() {

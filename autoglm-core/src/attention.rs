@@ -5,6 +5,8 @@
 //! share a key head are rows of one product, so that grouped heads read their keys once. A query's bits
 //! depend on what it sees alone, not on the cut.
 
+use std::ops::Range;
+
 use autoglm_kernels::Block;
 use autoglm_kernels::attention::{self as kernel, Head, Line, Past, Queries, Seen, Stretch, WHOLE};
 use candle_core::Tensor;
@@ -125,23 +127,15 @@ impl KeyValues {
         if n == 0 {
             return Ok(());
         }
-        let heads = &mut self.heads;
-        with_strided_rows(k, |k, k_stride| {
-            with_strided_rows(v, |v, v_stride| {
-                let store = |(h, stored): (usize, &mut Stored)| {
-                    for i in 0..n {
-                        let from = h * head.dim;
-                        head.store_key(&mut stored.keys, at + i, &k[i * k_stride + from..][..head.dim]);
-                        head.store_value(&mut stored.values, at + i, &v[i * v_stride + from..][..head.dim]);
-                    }
-                };
-                if n < MANY_ROWS {
-                    heads.iter_mut().enumerate().for_each(store);
-                } else {
-                    run.for_each(heads.iter_mut().enumerate().collect(), store);
-                }
-            })
-        })??;
+        let rooms = self.heads.iter_mut().enumerate().map(|(kv_head, stored)| Room {
+            head,
+            kv_head,
+            keys: &mut stored.keys,
+            values: &mut stored.values,
+            at,
+            rows: 0..n,
+        });
+        store(run, rooms.collect(), k, v)?;
         self.len = at + n;
         Ok(())
     }
@@ -150,6 +144,48 @@ impl KeyValues {
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
+}
+
+/// Where some rows of one head are to be stored.
+#[derive(Debug)]
+pub struct Room<'a> {
+    /// How they are held.
+    pub head: Head,
+    /// Which key head.
+    pub kv_head: usize,
+    /// A stretch of keys.
+    pub keys: &'a mut [Line],
+    /// A stretch of values.
+    pub values: &'a mut [Line],
+    /// Token of the stretch that the first row becomes.
+    pub at: usize,
+    /// Which of the rows.
+    pub rows: Range<usize>,
+}
+
+/// Stores rows of k and v (n, kv_h, d), which may be some heads of a larger tensor.
+///
+/// # Errors
+/// [`Error::Tensor`] when they are not f32 on the CPU.
+///
+/// # Panics
+/// When a room is too small, or names a head or rows that k and v do not have: bugs of the caller.
+pub fn store(run: &Run<'_>, rooms: Vec<Room<'_>>, k: &Tensor, v: &Tensor) -> Result<()> {
+    let few = rooms.iter().map(|room| room.rows.end).max().is_none_or(|rows| rows < MANY_ROWS);
+    with_strided_rows(k, |k, k_stride| {
+        with_strided_rows(v, |v, v_stride| {
+            let fill = |room: Room<'_>| {
+                let Room { head, kv_head, keys, values, at, rows } = room;
+                for (i, row) in rows.enumerate() {
+                    let from = kv_head * head.dim;
+                    head.store_key(keys, at + i, &k[row * k_stride + from..][..head.dim]);
+                    head.store_value(values, at + i, &v[row * v_stride + from..][..head.dim]);
+                }
+            };
+            if few { rooms.into_iter().for_each(fill) } else { run.for_each(rooms, fill) }
+        })
+    })??;
+    Ok(())
 }
 
 /// Some tokens' keys and values where they lie: in one piece, or in the blocks of a pool.
@@ -169,7 +205,8 @@ impl KeyValues {
     /// Where they lie.
     #[must_use]
     pub fn stretches(&self) -> Stretches<'_> {
-        let heads = self.heads.iter().map(|h| vec![Stretch { keys: &h.keys, values: &h.values }]);
+        let heads =
+            self.heads.iter().map(|h| vec![Stretch { format: self.head.format, keys: &h.keys, values: &h.values }]);
         Stretches { heads: heads.collect(), head: self.head, tokens: WHOLE, len: self.len }
     }
 }

@@ -18,6 +18,27 @@ pub struct Step<'a> {
     pub scale: f32,
 }
 
+impl Step<'_> {
+    /// Whether keys and values are those of `kv_heads` heads of width `head_dim`. → rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they are others.
+    pub fn check(&self, kv_heads: usize, head_dim: usize) -> Result<usize> {
+        let (n, _, d) = self.q.dims3()?;
+        for (name, x) in [("keys", self.k), ("values", self.v)] {
+            let expected = [n, kv_heads, head_dim];
+            if x.dims() != expected || d != head_dim {
+                return Err(Error::Shape {
+                    name: format!("{name} for the cache"),
+                    expected: expected.to_vec(),
+                    got: x.dims().to_vec(),
+                });
+            }
+        }
+        Ok(n)
+    }
+}
+
 /// One sequence's past.
 ///
 /// The cache answers the attention instead of handing its rows out, so that packed and paged caches
@@ -67,21 +88,6 @@ impl DenseCache {
     pub fn fork(&self) -> Self {
         Self { layers: self.layers.clone(), ..*self }
     }
-
-    fn check(&self, step: &Step<'_>) -> Result<usize> {
-        let (n, _, d) = step.q.dims3()?;
-        for (name, x) in [("keys", step.k), ("values", step.v)] {
-            let expected = [n, self.kv_heads, self.head_dim];
-            if x.dims() != expected || d != self.head_dim {
-                return Err(Error::Shape {
-                    name: format!("{name} for the cache"),
-                    expected: expected.to_vec(),
-                    got: x.dims().to_vec(),
-                });
-            }
-        }
-        Ok(n)
-    }
 }
 
 impl KvCache for DenseCache {
@@ -90,7 +96,7 @@ impl KvCache for DenseCache {
     }
 
     fn attend(&mut self, run: &Run<'_>, layer: usize, step: Step<'_>) -> Result<Tensor> {
-        let n = self.check(&step)?;
+        let n = step.check(self.kv_heads, self.head_dim)?;
         let limit = self.limit;
         let count = self.layers.len();
         let layer = self.layers.get_mut(layer).ok_or(Error::Rows {

@@ -62,11 +62,10 @@ impl Embeds {
         &self.coords
     }
 
-    /// How far the position counter moves over this medium: the larger side of the picture
-    /// (`max(h, w) // merge` in transformers' `get_rope_index`).
+    /// How far the position counter moves over this medium, as [`Unit::advance`] has it.
     #[must_use]
     pub fn advance(&self) -> u32 {
-        self.extent[1].max(self.extent[2])
+        self.unit().advance()
     }
 
     /// Which encoder made the rows.
@@ -78,7 +77,7 @@ impl Embeds {
     /// The prompt unit these rows are.
     #[must_use]
     pub fn unit(&self) -> Unit {
-        Unit::Media { digest: self.digest, modality: self.modality, tokens: self.len() }
+        Unit::Media { digest: self.digest, modality: self.modality, tokens: self.len(), extent: self.extent }
     }
 }
 

@@ -135,6 +135,16 @@ pub enum Error {
         /// Rows the cache may hold.
         limit: usize,
     },
+    /// Keys and values do not fit their budget, whatever is given up for them.
+    #[error("{needed} bytes of keys and values do not fit beside the {used} in use: the budget is {budget}")]
+    CacheFull {
+        /// Bytes of the block that is needed.
+        needed: u64,
+        /// Bytes in use.
+        used: u64,
+        /// Bytes there may be.
+        budget: u64,
+    },
     /// A cache cannot return to a length it never had.
     #[error("cannot truncate a cache of {len} rows to {to}")]
     Truncate {

@@ -14,6 +14,22 @@ pub enum Modality {
     Image,
 }
 
+impl Modality {
+    /// The one that a number stands for.
+    #[must_use]
+    pub fn numbered(number: u8) -> Option<Self> {
+        (number == Self::Image.number()).then_some(Self::Image)
+    }
+
+    /// A number that stands for it in digests and files; it never changes.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Image => 1,
+        }
+    }
+}
+
 /// A picture's size in patches: `t` frames of `h` × `w` (the checkpoint's `grid_thw`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Grid {
@@ -69,6 +85,8 @@ pub enum Unit {
         modality: Modality,
         /// Rows it fills in the decoder.
         tokens: usize,
+        /// Size of its space of coordinates, \[t, h, w\], before any row was dropped.
+        extent: [u32; 3],
     },
 }
 
@@ -79,6 +97,16 @@ impl Unit {
         match self {
             Self::Token(_) => 1,
             Self::Media { tokens, .. } => *tokens,
+        }
+    }
+
+    /// How far the position counter moves over this unit: by one, or by the larger side of a picture
+    /// (`max(h, w) // merge` in transformers' `get_rope_index`).
+    #[must_use]
+    pub fn advance(&self) -> u32 {
+        match self {
+            Self::Token(_) => 1,
+            Self::Media { extent: [_, h, w], .. } => (*h).max(*w),
         }
     }
 }

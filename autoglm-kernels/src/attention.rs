@@ -28,7 +28,15 @@
 //! values  [t / per word][d / 16]     word w of a line is dimension 16·j + w
 //! ```
 //!
-//! so that a cache of one head grows at its end.
+//! so that a cache of one head grows at its end. In [`Format::Int8`] a word is four signed bytes, the
+//! lowest first: dimensions 4j to 4j + 3 of a key, or tokens 4r to 4r + 3 of a value. There a group of
+//! sixteen tokens ends with one line of their f32 scales, of keys with the keys and of values with the
+//! values, and the next group begins behind it:
+//!
+//! ```text
+//! keys    [t / 16][d / 4 + 1]         word w of the last line is the scale of key 16·i + w
+//! values  [t / 16][4 · d / 16 + 1]    word w of the last line is the scale of value 16·i + w
+//! ```
 //!
 //! # Formats
 //!
@@ -37,9 +45,17 @@
 //! first, each fused: that is what `vdpbf16ps` does, and other instruction sets do it in two steps with
 //! the same bits. Only where a sum gets below 2^-126 may they differ, because the instruction flushes
 //! it to zero.
+//!
+//! [`Format::Int8`] holds a row x as scale = max|x| / 127 and the integers nearest to x / scale, ties to
+//! even. A tile is widened to bf16, which integers up to 127 are exactly, and multiplied as bf16 is; a
+//! score is multiplied by its key's scale behind its chain, and a weight by its value's scale before it is
+//! rounded, while l adds weights that are not rounded. A row that is not finite has a scale that is not a
+//! number, and so has every answer to a query that sees it. Stretches of such a head may be held in
+//! [`Format::Bf16`]: they are multiplied where they lie, with scales of one.
 
 mod body;
 mod format;
+mod int8;
 
 use crate::isa::Isa;
 use crate::{Block, Error, Result};
@@ -57,6 +73,18 @@ const _: () = assert!(size_of::<Line>() == 64);
 impl Line {
     /// Sixteen zeros, what buffers start from.
     pub const ZERO: Self = Self([0; 16]);
+
+    /// A line of these words.
+    #[must_use]
+    pub const fn from_words(words: [u32; 16]) -> Self {
+        Self(words)
+    }
+
+    /// Its words.
+    #[must_use]
+    pub const fn words(&self) -> &[u32; 16] {
+        &self.0
+    }
 }
 
 /// The numbers that keys and values are held and multiplied in.
@@ -67,10 +95,13 @@ pub enum Format {
     F32,
     /// Keys, values, queries and weights rounded to bf16; products and sums in f32.
     Bf16,
+    /// Keys and values rounded to 8-bit integers with one f32 scale per token and head, and multiplied as
+    /// [`Format::Bf16`] multiplies: queries and weights are bf16.
+    Int8,
 }
 
 impl Format {
-    /// Bytes per number.
+    /// Bytes per number, without scales.
     #[must_use]
     pub const fn size(self) -> usize {
         4 / self.per_word()
@@ -80,6 +111,7 @@ impl Format {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,
+            Self::Int8 => 4,
         }
     }
 }
@@ -94,6 +126,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// The same head in the words that are multiplied: integers are widened first.
+    fn wide(self) -> Self {
+        let format = if self.format == Format::Int8 { Format::Bf16 } else { self.format };
+        Self { format, ..self }
+    }
+
     /// Words per key.
     fn steps(self) -> usize {
         self.dim.div_ceil(self.format.per_word())
@@ -107,19 +145,24 @@ impl Head {
     /// Lines that the keys of `t` tokens take.
     #[must_use]
     pub fn key_lines(self, t: usize) -> usize {
-        t.div_ceil(16).saturating_mul(self.steps())
+        let scales = usize::from(self.format == Format::Int8);
+        t.div_ceil(16).saturating_mul(self.steps().saturating_add(scales))
     }
 
     /// Lines that the values of `t` tokens take.
     #[must_use]
     pub fn value_lines(self, t: usize) -> usize {
-        t.div_ceil(self.format.per_word()).saturating_mul(self.value_width())
+        match self.format {
+            Format::Int8 => t.div_ceil(16).saturating_mul(self.value_width().saturating_mul(4).saturating_add(1)),
+            _ => t.div_ceil(self.format.per_word()).saturating_mul(self.value_width()),
+        }
     }
 
     /// Lines of scratch that `queries` queries of `group` heads take in [`attend`].
     #[must_use]
     pub fn scratch_lines(self, queries: usize, group: usize) -> usize {
-        queries.saturating_mul(group).saturating_mul(body::lines_per_row(self))
+        let rows = queries.saturating_mul(group).saturating_mul(body::lines_per_row(self));
+        rows.saturating_add(body::lines_per_task(self))
     }
 
     /// Writes the key of token `at`.
@@ -128,7 +171,7 @@ impl Head {
     /// When `keys` has no room for the token, or `key` has another width.
     pub fn store_key(self, keys: &mut [Line], at: usize, key: &[f32]) {
         assert_eq!(key.len(), self.dim, "a key is as wide as its head");
-        let lines = &mut keys[at / 16 * self.steps()..][..self.steps()];
+        let lines = &mut keys[self.key_lines(at / 16 * 16)..][..self.key_lines(1)];
         match self.format {
             Format::F32 => lines.iter_mut().zip(key).for_each(|(line, x)| line.0[at % 16] = x.to_bits()),
             Format::Bf16 => {
@@ -136,24 +179,31 @@ impl Head {
                     line.0[at % 16] = format::pair(pair[0], pair.get(1).copied().unwrap_or(0.0));
                 }
             }
+            Format::Int8 => int8::store_key(lines, at % 16, key),
         }
     }
 
-    /// Writes the value of token `at`. In [`Format::Bf16`] an even token clears its odd neighbour, so that
-    /// nothing a cache has forgotten is ever multiplied; tokens are therefore stored in ascending order.
+    /// Writes the value of token `at`. In [`Format::Bf16`] an even token clears its odd neighbour, and in
+    /// [`Format::Int8`] a token clears the later ones of its word of four and, as its key does, the later
+    /// scales of its sixteen, so that nothing a cache has forgotten is ever multiplied; tokens are therefore
+    /// stored in ascending order.
     ///
     /// # Panics
     /// When `values` has no room for the token, or `value` has another width.
     pub fn store_value(self, values: &mut [Line], at: usize, value: &[f32]) {
         assert_eq!(value.len(), self.dim, "a value is as wide as its head");
+        if self.format == Format::Int8 {
+            let lines = &mut values[self.value_lines(at / 16 * 16)..][..self.value_lines(1)];
+            return int8::store_value(lines, at % 16, value);
+        }
         let width = self.value_width();
         let lines = &mut values[at / self.format.per_word() * width..][..width];
         for (line, numbers) in lines.iter_mut().zip(value.chunks(16)) {
             for (word, x) in line.0.iter_mut().zip(numbers) {
                 *word = match self.format {
-                    Format::F32 => x.to_bits(),
                     Format::Bf16 if at.is_multiple_of(2) => format::pair(*x, 0.0),
                     Format::Bf16 => *word & 0xffff | format::pair(0.0, *x),
+                    _ => x.to_bits(),
                 };
             }
         }
@@ -214,6 +264,17 @@ pub struct Stretch<'a> {
     pub keys: &'a [Line],
     /// As [`Head::store_value`] wrote them.
     pub values: &'a [Line],
+    /// How they are held: as the head of their past is, or [`Format::Bf16`] where that is [`Format::Int8`],
+    /// so that a cache may keep exact what many queries look at.
+    pub format: Format,
+}
+
+impl Stretch<'_> {
+    /// A head of `dim` dimensions as this stretch holds it.
+    #[must_use]
+    pub fn head(&self, dim: usize) -> Head {
+        Head { dim, format: self.format }
+    }
 }
 
 impl Past<'_> {
@@ -231,6 +292,11 @@ impl Past<'_> {
         }
         for (i, stretch) in stretches[..needed].iter().enumerate() {
             let here = (t - i * tokens).min(tokens);
+            if !matches!((head.format, stretch.format), (Format::Int8, Format::Bf16)) && head.format != stretch.format {
+                let why = "those of its head, or two where that has one";
+                return Err(Error::Size { what: "the bytes per number of a stretch", got: stretch.format.size(), why });
+            }
+            let head = stretch.head(head.dim);
             if stretch.keys.len() < head.key_lines(here) {
                 return length("keys of an attention", head.key_lines(here), stretch.keys.len());
             }
@@ -247,7 +313,8 @@ impl Past<'_> {
 ///
 /// # Errors
 /// - [`Error::Length`] when a buffer is too short, or `out` has another shape.
-/// - [`Error::Size`] for stretches that no group of sixteen keys fits.
+/// - [`Error::Size`] for stretches that no group of sixteen keys fits, or that are held in a format that
+///   their head does not allow.
 pub fn attend(
     isa: Isa,
     queries: Queries<'_>,

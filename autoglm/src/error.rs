@@ -108,6 +108,14 @@ pub enum Error {
     /// The decoder, the tokenizer, the template, the sampler.
     #[error(transparent)]
     Text(#[from] autoglm_text::Error),
+    /// Random weights are gone with the process, and what was computed with them.
+    #[cfg(feature = "kvcache")]
+    #[error("a model of random weights has nothing that another process could use")]
+    Unsaveable,
+    /// The pool of keys and values.
+    #[cfg(feature = "kvcache")]
+    #[error(transparent)]
+    Pool(#[from] autoglm_kvcache::Error),
     /// Placeholders and media.
     #[error(transparent)]
     Fusion(#[from] autoglm_fusion::Error),

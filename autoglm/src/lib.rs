@@ -5,20 +5,25 @@
 //! [`Model`] is a cheap handle on an opened checkpoint, [`Session`] one conversation with it,
 //! [`Part`] what a user says, [`Reply`] an iterator over the pieces of an answer, and [`Answer`] the
 //! phone action in it. This crate is wiring: the work is done in `autoglm-core`, `autoglm-text`,
-//! `autoglm-vision`, `autoglm-fusion` and `autoglm-quant`, which are published and documented but promise no stable
+//! `autoglm-vision`, `autoglm-fusion`, `autoglm-quant` and `autoglm-kvcache`, which are published and documented but promise no stable
 //! interface; this one does.
 
 mod action;
+#[cfg(all(feature = "quant", feature = "kvcache"))]
+mod agent_loop;
 mod error;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "quant")]
 mod inventory;
+#[cfg(feature = "kvcache")]
+mod keep;
 #[cfg(feature = "quant")]
 mod machine;
 mod media;
 mod model;
 mod options;
+mod past;
 mod precision;
 mod prompt;
 mod reply;
@@ -29,7 +34,13 @@ mod stored;
 mod trial;
 
 pub use action::{Action, ActionError, Answer, Point};
+#[cfg(all(feature = "quant", feature = "kvcache"))]
+pub use agent_loop::{AgentLoop, AgentStep};
+#[cfg(feature = "kvcache")]
+pub use autoglm_core::KvFormat;
 pub use autoglm_core::TokenId;
+#[cfg(feature = "kvcache")]
+pub use autoglm_kvcache::{Error as PoolError, PoolStats, Seal, SnapshotError};
 pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
 #[cfg(feature = "quant")]

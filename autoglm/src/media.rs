@@ -61,7 +61,14 @@ pub(crate) struct Eyes {
 struct Seeing {
     preprocess: autoglm_vision::PreprocessConfig,
     tower: autoglm_vision::VisionTower,
+    /// What was seen last: after a tap that did nothing the same screen comes again.
+    #[cfg(feature = "kvcache")]
+    seen: autoglm_kvcache::EmbedsCache,
 }
+
+/// Pictures whose rows are kept: this step's and the one's before. Those of a whole screen take 50 MB.
+#[cfg(all(feature = "vision", feature = "kvcache"))]
+const PICTURES_KEPT: usize = 2;
 
 /// What a checkpoint says about pictures, before any tensor is read.
 #[derive(Debug)]
@@ -126,7 +133,12 @@ impl EyesConfig {
     pub(crate) fn load(self, source: &dyn Source) -> Result<Eyes> {
         let seeing = self.seeing.map(|(preprocess, vision)| {
             let tower = autoglm_vision::VisionTower::load(source, &vision, VISION_PREFIX)?;
-            Ok::<_, Error>(Seeing { preprocess, tower })
+            Ok::<_, Error>(Seeing {
+                preprocess,
+                tower,
+                #[cfg(feature = "kvcache")]
+                seen: autoglm_kvcache::EmbedsCache::new(PICTURES_KEPT),
+            })
         });
         Ok(Eyes { seeing: seeing.transpose()? })
     }
@@ -138,6 +150,12 @@ impl EyesConfig {
 }
 
 impl Eyes {
+    /// Pictures that the tower encoded so far.
+    #[cfg(all(feature = "vision", feature = "kvcache"))]
+    pub(crate) fn encoded(&self) -> u64 {
+        self.seeing.as_ref().map_or(0, |seeing| seeing.seen.encoded())
+    }
+
     /// The rows of a picture in a context of `limit`, of which `taken` are taken. Whether they fit is known
     /// before the tower runs, which takes seconds.
     #[cfg(feature = "vision")]
@@ -158,7 +176,11 @@ impl Eyes {
         if rows > limit {
             return Err(autoglm_fusion::Error::Oversize { rows, limit }.into());
         }
-        Ok(seeing.tower.encode(run, &patches)?)
+        let encode = || Ok(seeing.tower.encode(run, &patches)?);
+        #[cfg(feature = "kvcache")]
+        return seeing.seen.get_or_encode(patches.digest(), encode);
+        #[cfg(not(feature = "kvcache"))]
+        encode()
     }
 
     #[cfg(not(feature = "vision"))]

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{Checkpoint, DenseCache, Embeds, Files, KvFormat, Run, TokenId, Workers};
+use autoglm_core::{Checkpoint, Embeds, Files, KvFormat, Run, TokenId, Workers};
 use autoglm_text::{ChatTemplate, Decoder, TextConfig, Tokenizer};
 use serde_json::Value;
 
+#[cfg(feature = "kvcache")]
+use crate::keep::Origin;
 use crate::media::{Eyes, EyesConfig};
+use crate::past::Past;
 use crate::precision::Weights;
 use crate::stored::Stored;
 use crate::{Error, OpenOptions, Part, Precision, Prompt, Result, Session};
@@ -30,6 +33,9 @@ struct Inner {
     weights_bytes: u64,
     isa: &'static str,
     decoder: Decoder,
+    past: Past,
+    #[cfg(feature = "kvcache")]
+    origin: Origin,
     eyes: Eyes,
     /// Where the tokenizer would be if there is none.
     chat: std::result::Result<Chat, PathBuf>,
@@ -105,13 +111,17 @@ impl Model {
         let (weights_bytes, isa, warnings) =
             (weights.bytes(), weights.isa(), [weights.warning(), verified.extra_names()]);
         drop(weights);
+        let attention = precision.map(Precision::attention).unwrap_or_default();
         let inner = Inner {
             decode_threads: options.decode_threads.unwrap_or(workers.threads()),
             workers,
-            attention: precision.map(Precision::attention).unwrap_or_default(),
+            attention,
             rounds: precision.is_some_and(Precision::rounds),
             weights_bytes,
             isa,
+            past: Past::new(decoder.config(), attention, numbers(precision, isa), options)?,
+            #[cfg(feature = "kvcache")]
+            origin: Origin::of(files),
             decoder,
             eyes,
             chat: Chat::read(files)?,
@@ -142,13 +152,17 @@ impl Model {
         let eyes = eyes.load(weights.source())?;
         let (weights_bytes, isa) = (weights.bytes(), weights.isa());
         drop(weights);
+        let attention = options.precision.map(Precision::attention).unwrap_or_default();
         let inner = Inner {
             decode_threads: options.decode_threads.unwrap_or(workers.threads()),
             workers,
-            attention: options.precision.map(Precision::attention).unwrap_or_default(),
+            attention,
             rounds: options.precision.is_some_and(Precision::rounds),
             weights_bytes,
             isa,
+            past: Past::new(decoder.config(), attention, numbers(options.precision, isa), options)?,
+            #[cfg(feature = "kvcache")]
+            origin: Origin::Random,
             decoder,
             eyes,
             chat: Err(PathBuf::from("(random weights)").join(TOKENIZER)),
@@ -169,6 +183,13 @@ impl Model {
     #[cfg(feature = "quant")]
     pub fn trial(&self, rows: usize, picture: Option<&crate::Part>) -> Result<crate::Trial> {
         crate::Trial::new(self, rows, picture)
+    }
+
+    /// A phone agent's conversation of made-up tokens, for measuring.
+    #[cfg(all(feature = "quant", feature = "kvcache"))]
+    #[must_use]
+    pub fn agent_loop(&self) -> crate::AgentLoop {
+        crate::AgentLoop::new(self)
     }
 
     /// A new conversation.
@@ -264,9 +285,35 @@ impl Model {
         if rows == 1 { self.run().with_threads(self.inner.decode_threads) } else { self.run() }
     }
 
-    /// An empty cache for a whole context.
-    pub(crate) fn empty_cache(&self) -> DenseCache {
-        self.decoder().dense_cache(self.context(), self.inner.attention)
+    /// What the model's sessions computed.
+    pub(crate) fn past(&self) -> &Past {
+        &self.inner.past
+    }
+
+    /// What the pool of keys and values holds, and how much of its prompts was known.
+    #[cfg(feature = "kvcache")]
+    #[must_use]
+    pub fn pool_stats(&self) -> autoglm_kvcache::PoolStats {
+        self.inner.past.pool().stats()
+    }
+
+    /// Pictures that went through the vision tower so far; one that is shown again need not.
+    #[cfg(all(feature = "kvcache", feature = "vision"))]
+    #[must_use]
+    pub fn pictures_encoded(&self) -> u64 {
+        self.inner.eyes.encoded()
+    }
+
+    /// Where the weights came from.
+    #[cfg(feature = "kvcache")]
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.inner.origin
+    }
+
+    /// Ends a pin that [`Session::pin`] set. → whether there was one.
+    #[cfg(feature = "kvcache")]
+    pub fn unpin(&self, name: &str) -> bool {
+        self.inner.past.pool().unpin(name)
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -285,6 +332,12 @@ impl Model {
         let missing = |path: &PathBuf| Error::MissingFile { path: path.clone(), purpose: "a conversation" };
         self.inner.chat.as_ref().map_err(missing)
     }
+}
+
+/// What changes the bits of keys and values besides the configuration. Instruction sets agree but for sums
+/// in bf16 that vanish, and where activations are rounded.
+fn numbers(precision: Option<Precision>, isa: &str) -> String {
+    format!("{} on {isa}", precision.map_or("as stored", Precision::name))
 }
 
 /// As many workers as asked for, or as the machine has cores.

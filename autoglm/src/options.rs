@@ -24,6 +24,16 @@ pub struct OpenOptions {
     pub max_pixels: Option<u64>,
     /// Accept a checkpoint with tensors that nothing reads; they are reported as warnings.
     pub allow_extra: bool,
+    /// How keys and values are held; as the precision has it when none is given. In
+    /// [`KvFormat::Int8`](autoglm_core::KvFormat::Int8) they take half of the memory of bf16, and answers
+    /// change a little.
+    #[cfg(feature = "kvcache")]
+    pub kv_format: Option<autoglm_core::KvFormat>,
+    /// Bytes of keys and values that all sessions may take together; those of one whole context when none
+    /// is given. Beginnings of prompts that are not in use are given up, the least recently used one first,
+    /// before this is an error.
+    #[cfg(feature = "kvcache")]
+    pub kv_budget: Option<u64>,
     /// Hears how far quantising is, which takes a while for a large checkpoint.
     #[cfg(feature = "quant")]
     pub progress: Option<Progress>,
@@ -62,6 +72,22 @@ impl OpenOptions {
     #[must_use]
     pub fn allow_extra(mut self, allow_extra: bool) -> Self {
         self.allow_extra = allow_extra;
+        self
+    }
+
+    /// Sets [`OpenOptions::kv_format`].
+    #[cfg(feature = "kvcache")]
+    #[must_use]
+    pub fn kv_format(mut self, format: impl Into<Option<autoglm_core::KvFormat>>) -> Self {
+        self.kv_format = format.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::kv_budget`].
+    #[cfg(feature = "kvcache")]
+    #[must_use]
+    pub fn kv_budget(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.kv_budget = bytes.into();
         self
     }
 

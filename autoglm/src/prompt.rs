@@ -1,11 +1,12 @@
 //! A prompt given as token ids, for comparing numbers with another implementation.
 
 use autoglm_core::rows::with_rows;
-use autoglm_core::{DenseCache, Embeds, KvCache, TokenId, Want};
+use autoglm_core::{Embeds, KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Sampler, Sampling};
 use candle_core::Tensor;
 
+use crate::past::Cache;
 use crate::{Error, Model, Result};
 
 /// Rows that go through the decoder at once: enough for a matrix product to pay, few enough that the
@@ -21,7 +22,7 @@ const LOGITS_AT_ONCE: usize = 16 << 20;
 pub struct Prompt {
     model: Model,
     assembly: Assembly,
-    cache: DenseCache,
+    cache: Cache,
     /// Logits after the last row, once all rows were computed.
     last: Option<Tensor>,
 }
@@ -31,7 +32,7 @@ impl Prompt {
         let limit = model.context();
         let mut assembly = Assembly::new(limit);
         assembly.append(ids, media, model.image_token())?;
-        let cache = model.empty_cache();
+        let cache = model.past().empty();
         Ok(Self { model, assembly, cache, last: None })
     }
 
@@ -115,7 +116,7 @@ impl Prompt {
 fn forward(
     model: &Model,
     assembly: &Assembly,
-    cache: &mut DenseCache,
+    cache: &mut Cache,
     rows: std::ops::Range<usize>,
     want: Want,
 ) -> Result<Option<Tensor>> {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use autoglm_core::{DenseCache, Embeds, KvCache, TokenId, Want};
+use autoglm_core::{Embeds, KvCache, TokenId, Unit, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Content, Message, Role};
 use candle_core::Tensor;
 
+use crate::past::Cache;
 use crate::prompt::PREFILL_ROWS;
 use crate::{Error, Generate, Model, Part, Reply, Result};
 
@@ -38,6 +39,8 @@ pub struct Session {
     media: Vec<Embeds>,
     pub(crate) computed: Computed,
     pub(crate) vision: Duration,
+    /// Keeps the prompts of tenants apart.
+    pub(crate) salt: [u8; 32],
 }
 
 /// What the cache holds.
@@ -47,13 +50,26 @@ pub(crate) struct Computed {
     pub(crate) assembly: Assembly,
     /// How many of its rows every layer has.
     pub(crate) rows: usize,
-    pub(crate) cache: Option<DenseCache>,
+    pub(crate) cache: Option<Cache>,
 }
+
+/// Rows that are computed ahead of a turn at once: a fraction of a second, after which the caller is asked
+/// whether to go on.
+const AHEAD_ROWS: usize = PREFILL_ROWS / 4;
 
 impl Session {
     pub(crate) fn new(model: Model) -> Self {
         let computed = Computed { assembly: Assembly::new(model.context()), rows: 0, cache: None };
-        Self { model, messages: Vec::new(), media: Vec::new(), computed, vision: Duration::ZERO }
+        Self { model, messages: Vec::new(), media: Vec::new(), computed, vision: Duration::ZERO, salt: [0; 32] }
+    }
+
+    /// Makes this a session of the tenant with this salt: it finds only what sessions of the same salt
+    /// computed, and what it computes no others find. To be set before anything is said.
+    #[cfg(feature = "kvcache")]
+    #[must_use]
+    pub fn of_tenant(mut self, salt: [u8; 32]) -> Self {
+        self.salt = salt;
+        self
     }
 
     /// Sets the system message. It goes before everything else.
@@ -89,14 +105,26 @@ impl Session {
     }
 
     /// Takes all pictures out of the turns so far, as the phone agent does before it shows the next
-    /// screenshot. What stands before the first picture stays computed.
+    /// screenshot. What stands before the first picture stays computed; the memory of the rest is given
+    /// back at once.
     pub fn forget_images(&mut self) {
+        if self.media.is_empty() {
+            return;
+        }
         for message in &mut self.messages {
             message.content.retain(|c| !matches!(c, Content::Image));
         }
         self.messages.retain(|m| !m.content.is_empty());
         self.media.clear();
         self.vision = Duration::ZERO;
+        // What the turns have in common with what they were: a picture's marker goes with it.
+        let left = self.written(&self.messages, false);
+        let kept = left.map_or(0, |(left, _)| self.computed.assembly.common_rows(&left)).min(self.computed.rows);
+        if let Some(cache) = &mut self.computed.cache
+            && self.model.past().forget(cache, kept).is_ok()
+        {
+            self.computed.rows = kept;
+        }
     }
 
     /// Starts the model's turn. The iterator computes as it is pulled, the prompt at the first pull;
@@ -117,8 +145,13 @@ impl Session {
 
     /// The conversation as a prompt that ends where the model's turn begins.
     pub(crate) fn assemble(&self) -> Result<(Assembly, Vec<TokenId>)> {
+        self.written(&self.messages, true)
+    }
+
+    /// Turns as a prompt, with or without the beginning of the model's next one.
+    fn written(&self, messages: &[Message], models_turn: bool) -> Result<(Assembly, Vec<TokenId>)> {
         let chat = self.model.chat()?;
-        let ids = chat.template.apply(&chat.tokenizer, &self.messages, true)?;
+        let ids = chat.template.apply(&chat.tokenizer, messages, models_turn)?;
         let mut assembly = Assembly::new(self.model.context());
         assembly.append(&ids, &self.media, self.model.image_token())?;
         Ok((assembly, ids))
@@ -127,10 +160,19 @@ impl Session {
     /// Makes `assembly` the prompt and keeps what the cache already has of it. → rows that were kept.
     pub(crate) fn begin(&mut self, assembly: Assembly) -> Result<usize> {
         let all_but_last = assembly.len().saturating_sub(1);
-        let kept = self.computed.assembly.common_rows(&assembly).min(self.computed.rows).min(all_but_last);
-        if let Some(cache) = &mut self.computed.cache {
-            cache.truncate(kept)?;
-        }
+        let own = self.computed.assembly.common_rows(&assembly).min(self.computed.rows).min(all_but_last);
+        let units: Vec<Unit> = assembly.units().collect();
+        let (known, rows) = self.model.past().open(self.salt, &units, all_but_last);
+        let kept = match &mut self.computed.cache {
+            Some(cache) if own >= rows => {
+                cache.truncate(own)?;
+                own
+            }
+            other => {
+                *other = Some(known);
+                rows
+            }
+        };
         self.computed.assembly = assembly;
         self.computed.rows = kept;
         Ok(kept)
@@ -159,7 +201,7 @@ impl Session {
         let decoder = self.model.decoder();
         let cache = match cache {
             Some(cache) => cache,
-            empty => empty.insert(self.model.empty_cache()),
+            empty => empty.insert(self.model.past().open(self.salt, &[], 0).0),
         };
         // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;
@@ -169,9 +211,76 @@ impl Session {
         Ok(logits)
     }
 
-    /// Ends the model's turn with these ids.
+    /// Ends the model's turn with these ids, and makes known what was computed.
     pub(crate) fn close_turn(&mut self, ids: Vec<TokenId>) {
+        self.commit();
         self.messages.push(Message { role: Role::Assistant, content: vec![Content::Tokens(ids)] });
+    }
+
+    fn commit(&mut self) {
+        let units: Vec<Unit> = self.computed.assembly.units().collect();
+        if let Some(cache) = &mut self.computed.cache {
+            self.model.past().commit(cache, &units);
+        }
+    }
+
+    /// Computes what the next prompt will begin with: the turns so far and the marker of the user's next
+    /// one. To be called while the phone acts on an answer, after [`Session::forget_images`]; the next reply
+    /// then computes little more than its new picture. `go_on` is asked between pieces of a fraction of a
+    /// second. → rows that were computed.
+    ///
+    /// # Errors
+    /// As for [`Session::reply`].
+    pub fn anticipate(&mut self, mut go_on: impl FnMut() -> bool) -> Result<usize> {
+        // Whatever the user may say next, the prompt begins with what two different words have in common.
+        let [one, other] = ["a", "0"].map(|word| {
+            let user = Message { role: Role::User, content: vec![Content::Text(word.to_owned())] };
+            let messages: Vec<Message> = self.messages.iter().cloned().chain([user]).collect();
+            self.written(&messages, false)
+        });
+        let (_, mut ids) = one?;
+        let common = ids.iter().zip(&other?.1).take_while(|(a, b)| a == b).count();
+        ids.truncate(common);
+        let mut assembly = Assembly::new(self.model.context());
+        assembly.append(&ids, &self.media, self.model.image_token())?;
+        if assembly.is_empty() {
+            return Ok(0);
+        }
+        let before = self.begin(assembly)?;
+        let all = self.computed.assembly.len();
+        while self.computed.rows < all && go_on() {
+            self.feed((self.computed.rows + AHEAD_ROWS).min(all), Want::Nothing)?;
+        }
+        self.commit();
+        Ok(self.computed.rows - before)
+    }
+
+    /// Keeps what was computed of the conversation so far under a name, whatever else needs the memory:
+    /// the prompts of common questions. → rows that are kept.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] when nothing was computed yet.
+    #[cfg(feature = "kvcache")]
+    pub fn pin(&mut self, name: &str) -> Result<usize> {
+        let unknown = || autoglm_kvcache::Error::Unknown { name: name.to_owned() };
+        let cache = self.computed.cache.as_ref().ok_or_else(unknown)?;
+        Ok(cache.pool().pin(name, cache)?)
+    }
+
+    /// A second conversation that begins like this one, for another sample of the same reply. What was
+    /// computed is shared until one of them goes on.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let Computed { assembly, rows, cache } = &self.computed;
+        let computed = Computed { assembly: assembly.clone(), rows: *rows, cache: cache.as_ref().map(Cache::fork) };
+        Self {
+            model: self.model.clone(),
+            messages: self.messages.clone(),
+            media: self.media.clone(),
+            computed,
+            vision: Duration::ZERO,
+            salt: self.salt,
+        }
     }
 
     /// Bytes that the cache holds.
@@ -179,3 +288,6 @@ impl Session {
         self.computed.cache.as_ref().map_or(0, |c| c.bytes())
     }
 }
+
+#[cfg(all(test, feature = "kvcache"))]
+mod tests;

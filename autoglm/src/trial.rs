@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{DenseCache, KvCache, TokenId, Want};
+use autoglm_core::{KvCache, TokenId, Want};
 use autoglm_fusion::Assembly;
 
 use crate::machine::Reading;
+use crate::past::Cache;
+use crate::prompt::PREFILL_ROWS;
 use crate::{Error, Model, Part, Result};
 
 /// Rows of a made-up prompt and the cache that their evaluation fills. What the model says to them
@@ -15,7 +17,7 @@ use crate::{Error, Model, Part, Result};
 pub struct Trial {
     model: Model,
     assembly: Assembly,
-    cache: DenseCache,
+    cache: Cache,
     vision: Duration,
     picture_rows: usize,
 }
@@ -39,7 +41,7 @@ impl Trial {
             }
             assembly.append(&model.image_token().into_iter().collect::<Vec<_>>(), &[embeds], model.image_token())?;
         }
-        let cache = model.empty_cache();
+        let cache = model.past().empty();
         let mut trial = Self { model: model.clone(), assembly, cache, vision, picture_rows };
         trial.append(rows - picture_rows)?;
         Ok(trial)
@@ -69,7 +71,7 @@ impl Trial {
     /// What the decoder reports.
     pub fn prefill(&mut self) -> Result<Duration> {
         self.cache.truncate(0)?;
-        self.compute(0..self.assembly.len())
+        compute(&self.model, &self.assembly, 0..self.assembly.len(), &mut self.cache)
     }
 
     /// Appends `tokens` tokens, one step each. → how long each step took.
@@ -80,7 +82,8 @@ impl Trial {
         (0..tokens)
             .map(|_| {
                 self.append(1)?;
-                self.compute(self.assembly.len() - 1..self.assembly.len())
+                let rows = self.assembly.len();
+                compute(&self.model, &self.assembly, rows - 1..rows, &mut self.cache)
             })
             .collect()
     }
@@ -116,7 +119,7 @@ impl Trial {
         let before = self.assembly.clone();
         let computed = before.len();
         self.append(rows)?;
-        let took = self.compute(computed..computed + rows);
+        let took = compute(&self.model, &self.assembly, computed..computed + rows, &mut self.cache);
         self.assembly = before;
         self.cache.truncate(computed)?;
         took
@@ -128,17 +131,18 @@ impl Trial {
         let ids: Vec<TokenId> = (start..start + rows).map(|i| TokenId((i * 37 % 1000) as u32)).collect();
         Ok(self.assembly.append(&ids, &[], None)?)
     }
+}
 
-    fn compute(&mut self, rows: Range<usize>) -> Result<Duration> {
-        let start = Instant::now();
-        let end = rows.end;
-        for first in rows.step_by(crate::prompt::PREFILL_ROWS) {
-            let last = (first + crate::prompt::PREFILL_ROWS).min(end);
-            let want = if last == end { Want::Last } else { Want::Nothing };
-            let decoder = self.model.decoder();
-            let input = self.assembly.input(first..last, decoder.embed_tokens(), want)?;
-            decoder.forward(&self.model.run_for(input.len()), &input, &mut self.cache)?;
-        }
-        Ok(start.elapsed())
+/// Computes rows of a prompt behind those that the cache has. → how long that took.
+pub(crate) fn compute(model: &Model, assembly: &Assembly, rows: Range<usize>, cache: &mut Cache) -> Result<Duration> {
+    let start = Instant::now();
+    let end = rows.end;
+    for first in rows.step_by(PREFILL_ROWS) {
+        let last = (first + PREFILL_ROWS).min(end);
+        let want = if last == end { Want::Last } else { Want::Nothing };
+        let decoder = model.decoder();
+        let input = assembly.input(first..last, decoder.embed_tokens(), want)?;
+        decoder.forward(&model.run_for(input.len()), &input, cache)?;
     }
+    Ok(start.elapsed())
 }

@@ -39,12 +39,11 @@ fn the_second_turn_computes_only_what_is_new() {
 
 #[test]
 fn a_reused_past_gives_the_reply_of_a_fresh_one() {
-    let model = model();
     let turns = ["返回上一页", "go home", "等一下"];
-    let mut warm = model.session();
+    let mut warm = model().session();
     for (i, turn) in turns.iter().enumerate() {
         let (warm_text, _) = ask(&mut warm, turn, quick());
-        let mut cold = model.session();
+        let mut cold = model().session();
         let mut cold_text = String::new();
         for earlier in &turns[..=i] {
             cold_text = ask(&mut cold, earlier, quick()).0;

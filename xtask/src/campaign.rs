@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Campaign {
+    /// Two hundred kills of a process that saves keys and values: a whole snapshot is left each time
+    Kills,
     /// A million damaged checkpoint files: each is refused, or read as the safetensors crate reads it
     Mutations,
     /// Every golden case: how far the logits are from those of transformers; fails beyond the bounds of the tests
@@ -29,10 +31,17 @@ enum Campaign {
 /// The campaign cannot be run, or what it holds does not hold.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.campaign {
+        Campaign::Kills => kills(),
         Campaign::Mutations => mutations(),
         Campaign::Parity => parity::run(workspace::root()),
         Campaign::Taps(arguments) => taps::run(workspace::root(), arguments),
     }
+}
+
+/// The crate's own test, which is killed more often.
+fn kills() -> Result<()> {
+    let words = "test --package autoglm-kvcache --test kills -- --nocapture";
+    process::run(process::cargo().args(words.split(' ')).env("KILLS", "200"))
 }
 
 /// The crate's own example, because the damage is its tests' business. In the development profile,

@@ -149,7 +149,15 @@ impl Files {
         self.path("")
     }
 
-    /// Where `name` lies, for messages.
+    /// Names and contents, where they are compiled into the program.
+    #[must_use]
+    pub fn contents(&self) -> Option<&'static [(&'static str, &'static [u8])]> {
+        match self.0 {
+            Place::Directory { .. } => None,
+            Place::Embedded(files) => Some(files),
+        }
+    }
+
     /// Where the file `name` is or would be, for messages; the directory itself for an empty name. Files in
     /// the program have made-up paths.
     #[must_use]

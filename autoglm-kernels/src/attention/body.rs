@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::format::{Format, Pairs, Single};
+use super::int8::{self, Part, Scaled, Tile};
 use super::{Head, Line, Past, Queries, Seen, TILE};
 use crate::exp::{exp, exp_lanes};
 use crate::isa::Isa;
@@ -14,7 +15,7 @@ use crate::lanes::{LANES, Lanes};
 use crate::{Block, attention};
 
 /// Groups of sixteen keys in a tile.
-const GROUPS: usize = TILE / LANES;
+pub(super) const GROUPS: usize = TILE / LANES;
 
 /// The operands of an attention, whose shapes fit.
 #[derive(Clone, Copy)]
@@ -28,7 +29,13 @@ pub(super) struct Job<'a> {
 /// Lines of scratch per row: its query, a tile of scores and of weights, its answer so far, the sixteen
 /// sums of its weights, and (m, a).
 pub(super) fn lines_per_row(head: Head) -> usize {
+    let head = head.wide();
     head.steps().div_ceil(16) + GROUPS + GROUPS / head.format.per_word() + head.value_width() + 2
+}
+
+/// Lines of scratch per task: the keys or values of a tile where they are to be widened.
+pub(super) fn lines_per_task(head: Head) -> usize {
+    if head.format == attention::Format::Int8 { int8::lines_per_tile(head) } else { 0 }
 }
 
 /// Runs the body for `isa`. Tiles are as large as its registers hold.
@@ -79,13 +86,16 @@ mod x86 {
 
     pub(super) fn avx512_bf16(proof: Avx512Bf16, job: Job<'_>, scratch: &mut [Line], out: Block<'_>) {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-        fn body(proof: Avx512Bf16, job: Job<'_>, scratch: &mut [Line], out: Block<'_>) {
-            answer::<Zmm, Hardware, 6, 4>(proof.vnni(), Hardware(proof), job, scratch, out);
+        fn body<F: Format<Zmm>>(proof: Avx512Bf16, format: F, job: Job<'_>, scratch: &mut [Line], out: Block<'_>) {
+            answer::<Zmm, F, 6, 4>(proof.vnni(), format, job, scratch, out);
         }
+        let pairs = Hardware(proof);
         match job.past.head.format {
             attention::Format::F32 => avx512(proof.vnni(), job, scratch, out),
             // SAFETY: `proof` says that the processor has all of these.
-            attention::Format::Bf16 => unsafe { body(proof, job, scratch, out) },
+            attention::Format::Bf16 => unsafe { body(proof, pairs, job, scratch, out) },
+            // SAFETY: as above.
+            attention::Format::Int8 => unsafe { body(proof, Scaled(pairs), job, scratch, out) },
         }
     }
 }
@@ -100,6 +110,7 @@ fn by_format<V: Lanes, const M: usize, const N: usize>(
     match job.past.head.format {
         attention::Format::F32 => answer::<V, Single, M, N>(proof, Single, job, scratch, out),
         attention::Format::Bf16 => answer::<V, Pairs, M, N>(proof, Pairs, job, scratch, out),
+        attention::Format::Int8 => answer::<V, Scaled<Pairs>, M, N>(proof, Scaled(Pairs), job, scratch, out),
     }
 }
 
@@ -127,27 +138,6 @@ struct Sizes {
     width: usize,
 }
 
-/// The keys and values of a tile, sixteen tokens at a time; nothing where no query sees any.
-#[derive(Clone, Copy)]
-struct Tile<'a> {
-    keys: [&'a [Line]; GROUPS],
-    values: [&'a [Line]; GROUPS],
-}
-
-impl<'a> Tile<'a> {
-    /// `groups` groups from token `first` on.
-    fn of(past: Past<'a>, first: usize, groups: usize) -> Self {
-        let mut tile = Self { keys: [&[]; GROUPS], values: [&[]; GROUPS] };
-        for g in 0..groups {
-            let token = first + g * LANES;
-            let (stretch, at) = (past.stretches[token / past.tokens], token % past.tokens);
-            tile.keys[g] = &stretch.keys[past.head.key_lines(at)..];
-            tile.values[g] = &stretch.values[past.head.value_lines(at)..];
-        }
-        tile
-    }
-}
-
 /// Consecutive rows of one register tile, and how many keys the last of them sees.
 #[derive(Clone, Copy)]
 struct Band {
@@ -166,11 +156,12 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     let (head, count, group) = (job.past.head, job.queries.count, job.queries.group);
     let sizes = Sizes {
         rows: count * group,
-        steps: head.steps(),
-        query: head.steps().div_ceil(16),
+        steps: head.wide().steps(),
+        query: head.wide().steps().div_ceil(16),
         weights: GROUPS / F::PER_WORD,
         width: head.value_width(),
     };
+    let (wide, scratch) = scratch.split_at_mut(lines_per_task(head));
     let (query, rest) = scratch.split_at_mut(sizes.rows * sizes.query);
     let (scores, rest) = rest.split_at_mut(sizes.rows * GROUPS);
     let (weights, rest) = rest.split_at_mut(sizes.rows * sizes.weights);
@@ -182,7 +173,7 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     let most = job.seen.by(count - 1);
     for first in (0..most).step_by(TILE) {
         let groups = (most - first).div_ceil(LANES).min(GROUPS);
-        let tile = Tile::of(job.past, first, groups);
+        let keys = Tile::of::<V, F>(Part::Keys, job.past, first, groups, wide);
         let mut g = 0;
         while g < groups {
             let n = if g + N <= groups { N } else { 1 };
@@ -192,19 +183,20 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
                 let band = Band { row, seen: job.seen.by((row + m - 1) / group) };
                 if band.seen > first + g * LANES {
                     match (m == M, n == N) {
-                        (true, true) => score::<V, F, M, N>(proof, format, tile, sizes, &mut s, band, g),
-                        (true, false) => score::<V, F, M, 1>(proof, format, tile, sizes, &mut s, band, g),
-                        (false, true) => score::<V, F, 1, N>(proof, format, tile, sizes, &mut s, band, g),
-                        (false, false) => score::<V, F, 1, 1>(proof, format, tile, sizes, &mut s, band, g),
+                        (true, true) => score::<V, F, M, N>(proof, format, &keys, sizes, &mut s, band, g),
+                        (true, false) => score::<V, F, M, 1>(proof, format, &keys, sizes, &mut s, band, g),
+                        (false, true) => score::<V, F, 1, N>(proof, format, &keys, sizes, &mut s, band, g),
+                        (false, false) => score::<V, F, 1, 1>(proof, format, &keys, sizes, &mut s, band, g),
                     }
                 }
                 row += m;
             }
             g += n;
         }
+        let values = Tile::of::<V, F>(Part::Values, job.past, first, groups, wide);
         for row in 0..sizes.rows {
             let visible = job.seen.by(row / group).saturating_sub(first).min(TILE);
-            soften::<V, F>(proof, format, sizes, &mut s, row, visible);
+            soften::<V, F>(proof, format, &values, sizes, &mut s, row, visible);
         }
         let mut c = 0;
         while c < sizes.width {
@@ -215,10 +207,10 @@ fn answer<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
                 let band = Band { row, seen: job.seen.by((row + m - 1) / group) };
                 if band.seen > first {
                     match (m == M, n == N) {
-                        (true, true) => gather::<V, F, M, N>(proof, format, tile, sizes, &mut s, band, first, c),
-                        (true, false) => gather::<V, F, M, 1>(proof, format, tile, sizes, &mut s, band, first, c),
-                        (false, true) => gather::<V, F, 1, N>(proof, format, tile, sizes, &mut s, band, first, c),
-                        (false, false) => gather::<V, F, 1, 1>(proof, format, tile, sizes, &mut s, band, first, c),
+                        (true, true) => gather::<V, F, M, N>(proof, format, &values, sizes, &mut s, band, first, c),
+                        (true, false) => gather::<V, F, M, 1>(proof, format, &values, sizes, &mut s, band, first, c),
+                        (false, true) => gather::<V, F, 1, N>(proof, format, &values, sizes, &mut s, band, first, c),
+                        (false, false) => gather::<V, F, 1, 1>(proof, format, &values, sizes, &mut s, band, first, c),
                     }
                 }
                 row += m;
@@ -255,7 +247,7 @@ fn begin<V: Lanes, F: Format<V>>(job: Job<'_>, sizes: Sizes, s: &mut Scratch<'_>
 fn score<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     proof: V::Proof,
     format: F,
-    tile: Tile<'_>,
+    tile: &Tile<'_>,
     sizes: Sizes,
     s: &mut Scratch<'_>,
     band: Band,
@@ -263,7 +255,7 @@ fn score<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
 ) {
     let steps = sizes.steps;
     let mut keys = [&[][..]; N];
-    for (keys, group) in keys.iter_mut().zip(&tile.keys[g..g + N]) {
+    for (keys, group) in keys.iter_mut().zip(&tile.lines[g..g + N]) {
         *keys = &group[..steps];
     }
     let queries = &s.query[band.row * sizes.query..][..M * sizes.query];
@@ -285,8 +277,9 @@ fn score<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     }
     for (i, sums) in sums.into_iter().enumerate() {
         let to = &mut s.scores[(band.row + i) * GROUPS + g..][..N];
-        for (to, sum) in to.iter_mut().zip(sums) {
-            sum.store_bits(&mut to.0);
+        for (j, (to, sum)) in to.iter_mut().zip(sums).enumerate() {
+            let score = if F::SCALED { sum.mul(tile.scale(proof, g + j)) } else { sum };
+            score.store_bits(&mut to.0);
         }
     }
 }
@@ -296,6 +289,7 @@ fn score<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
 fn soften<V: Lanes, F: Format<V>>(
     proof: V::Proof,
     format: F,
+    values: &Tile<'_>,
     sizes: Sizes,
     s: &mut Scratch<'_>,
     row: usize,
@@ -335,7 +329,19 @@ fn soften<V: Lanes, F: Format<V>>(
                 *p = exp_lanes(proof, of(g).sub(now)).first(visible - g * LANES, zero);
             }
         }
-        sums = format.keep(proof, p, sums, to);
+        if F::SCALED {
+            sums = sums.add(p[0]).add(p[1]);
+            for (half, p) in p.iter_mut().enumerate() {
+                let g = 2 * pair + half;
+                if visible > g * LANES {
+                    // The scale of a key that is not seen may be no number: zero times it is not what is kept.
+                    *p = p.mul(values.scale(proof, g)).first((visible - g * LANES).min(LANES), zero);
+                }
+            }
+            format.keep(proof, p, zero, to);
+        } else {
+            sums = format.keep(proof, p, sums, to);
+        }
     }
     sums.store_bits(&mut s.sums[row].0);
 }
@@ -346,7 +352,7 @@ fn soften<V: Lanes, F: Format<V>>(
 fn gather<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
     proof: V::Proof,
     format: F,
-    tile: Tile<'_>,
+    tile: &Tile<'_>,
     sizes: Sizes,
     s: &mut Scratch<'_>,
     band: Band,
@@ -366,7 +372,7 @@ fn gather<V: Lanes, F: Format<V>, const M: usize, const N: usize>(
         }
     }
     let per_group = LANES / F::PER_WORD;
-    for (g, values) in tile.values[..visible.div_ceil(LANES)].iter().enumerate() {
+    for (g, values) in tile.lines[..visible.div_ceil(LANES)].iter().enumerate() {
         let steps = (visible - g * LANES).min(LANES).div_ceil(F::PER_WORD);
         let values = &values[..steps * width];
         for step in 0..steps {

@@ -8,6 +8,9 @@ pub(super) trait Format<V: Lanes>: Copy {
     /// Numbers per word.
     const PER_WORD: usize;
 
+    /// Whether keys and values are to be multiplied by the scales of their tokens.
+    const SCALED: bool = false;
+
     /// sum + a · b for each of sixteen words, over all numbers of a word.
     fn step(self, sum: V, a: V::Words, b: V::Words) -> V;
 

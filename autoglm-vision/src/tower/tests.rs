@@ -137,10 +137,9 @@ fn rows_know_their_squares_and_their_picture() {
         let want: Vec<[u32; 3]> = (0..merged.h).flat_map(|y| (0..merged.w).map(move |x| [0, y, x])).collect();
         assert_eq!(embeds.coords(), want);
         assert_eq!(embeds.advance(), merged.h.max(merged.w));
-        assert_eq!(
-            embeds.unit(),
-            autoglm_core::Unit::Media { digest: patches.digest(), modality: Modality::Image, tokens: want.len() }
-        );
+        let (digest, modality, tokens) = (patches.digest(), Modality::Image, want.len());
+        let extent = [1, merged.h, merged.w];
+        assert_eq!(embeds.unit(), autoglm_core::Unit::Media { digest, modality, tokens, extent });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autoglm::{Action, Answer, Generate, Model, OpenOptions, Part, Precision, Thinking};
+use autoglm::{Action, Answer, Generate, KvFormat, Model, OpenOptions, Part, Precision, Thinking};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// How weights are stored [default: as the checkpoint has them]
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
+    /// How keys and values are held [default: as the precision has it]
+    #[arg(long, value_parser = kv)]
+    kv: Option<KvFormat>,
     /// A directory with an `eval.json` and the screens it names [default: models/autoglm-tiny/eval]
     #[arg(long, value_name = "DIR")]
     screens: Option<PathBuf>,
@@ -28,6 +31,15 @@ pub(crate) struct Arguments {
 fn precision(name: &str) -> std::result::Result<Precision, String> {
     let names = || Precision::ALL.iter().map(|precision| precision.name()).collect::<Vec<_>>().join(", ");
     Precision::named(name).ok_or_else(|| format!("it is one of {}", names()))
+}
+
+fn kv(name: &str) -> std::result::Result<KvFormat, String> {
+    match name {
+        "f32" => Ok(KvFormat::F32),
+        "bf16" => Ok(KvFormat::Bf16),
+        "int8" => Ok(KvFormat::Int8),
+        _ => Err("it is one of f32, bf16, int8".into()),
+    }
 }
 
 /// The evaluation set and what transformers answered.
@@ -89,7 +101,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let checkpoint = root.join(CHECKPOINT);
     let folder = arguments.screens.clone().unwrap_or_else(|| checkpoint.join("eval"));
     let set = read_set(&folder.join("eval.json"))?;
-    let model = Model::open_with(checkpoint, &OpenOptions::default().precision(arguments.precision))?;
+    let options = OpenOptions::default().precision(arguments.precision).kv_format(arguments.kv);
+    let model = Model::open_with(checkpoint, &options)?;
     let stored = arguments.precision.map_or("as stored", Precision::name);
     println!("autoglm-tiny ({stored}) on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
     for (name, thinking) in [("with thinking", Thinking::Free), ("without", Thinking::Skipped)] {

@@ -1,0 +1,220 @@
+//! The pool: blocks, their budget, and the index over what was computed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use autoglm_core::Unit;
+
+use crate::block::Block;
+use crate::ledger::Ledger;
+use crate::sync::{Mutex, lock};
+use crate::tree::{Id, Tree};
+use crate::{Error, PooledCache, Result, Root, Shape};
+
+/// Blocks of keys and values for any number of sequences, within a budget of bytes. Cloning copies a
+/// handle.
+///
+/// A sequence begins with [`Pool::open`], which finds what is already computed of it, and makes what it
+/// computes known with [`Pool::commit`]. Blocks are shared until somebody writes to them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) shape: Shape,
+    ledger: Arc<Ledger>,
+    index: Mutex<Index>,
+    asked: AtomicU64,
+    reused: AtomicU64,
+    evicted: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Index {
+    tree: Tree<Arc<Block>>,
+    pins: HashMap<String, Id>,
+}
+
+/// What a pool holds and what became of its lookups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStats {
+    /// Bytes there may be.
+    pub budget: u64,
+    /// Bytes of blocks in use, by sequences or by the index.
+    pub used: u64,
+    /// The most bytes that were ever held at a time.
+    pub peak: u64,
+    /// Nodes of the index.
+    pub nodes: usize,
+    /// Nodes that lookups looked at.
+    pub visited: u64,
+    /// Rows of prompts that were opened.
+    pub asked_rows: u64,
+    /// Those of them that were computed already.
+    pub reused_rows: u64,
+    /// Prefixes that were given up for others.
+    pub evicted: u64,
+}
+
+impl PoolStats {
+    /// Share of the rows of prompts that were computed already.
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        if self.asked_rows == 0 { 0.0 } else { self.reused_rows as f64 / self.asked_rows as f64 }
+    }
+}
+
+impl Pool {
+    /// An empty pool of at most `budget` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Budget`] when not even one block fits.
+    pub fn new(shape: Shape, budget: u64) -> Result<Self> {
+        let block = shape.block_bytes(0).max(shape.block_bytes(1));
+        if budget < block {
+            return Err(Error::Budget { budget, block });
+        }
+        let inner = Inner {
+            shape,
+            ledger: Arc::new(Ledger::new(budget)),
+            index: Mutex::new(Index { tree: Tree::new(), pins: HashMap::new() }),
+            asked: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the pool is for.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.inner.shape
+    }
+
+    /// A cache for a prompt of `units`, which holds what is already computed of it: at most `most` rows,
+    /// in whole units. It may grow to `limit` rows. → the cache and its rows.
+    #[must_use]
+    pub fn open(&self, root: Root, units: &[Unit], most: usize, limit: usize) -> (PooledCache, usize) {
+        let mut index = lock(&self.inner.index);
+        let found = index.tree.find(root.0, units, most.min(limit));
+        found.node.into_iter().for_each(|node| index.tree.lease(node));
+        drop(index);
+        self.inner.asked.fetch_add(units.iter().map(|unit| unit.rows() as u64).sum(), Ordering::Relaxed);
+        self.inner.reused.fetch_add(found.rows as u64, Ordering::Relaxed);
+        (PooledCache::new(self.clone(), root, found.blocks, found.rows, found.node, limit), found.rows)
+    }
+
+    /// Makes known what `cache` holds: `units`, which are all of its rows or a beginning of them. Where
+    /// others computed the same before, the cache goes on with their blocks and its own are freed.
+    ///
+    /// # Errors
+    /// [`Error::Units`] when the units are more rows than some layer of the cache has.
+    pub fn commit(&self, cache: &mut PooledCache, units: &[Unit]) -> Result<()> {
+        let rows = units.iter().fold(0usize, |rows, unit| rows.saturating_add(unit.rows()));
+        if rows > cache.rows() {
+            return Err(Error::Units { units: units.len(), rows, held: cache.rows() });
+        }
+        let mut index = lock(&self.inner.index);
+        let (node, blocks) = index.tree.insert(cache.root.0, units, &cache.blocks);
+        index.tree.lease(node);
+        cache.lease.replace(node).into_iter().for_each(|before| index.tree.release(before));
+        let own: Vec<Arc<Block>> = cache.adopt(blocks, rows);
+        drop(index);
+        // Blocks that nobody needs now are given back without the index being held up.
+        drop(own);
+        Ok(())
+    }
+
+    /// Forgets everything of `cache` but its first `keep` rows, here and in the index, as far as nobody
+    /// else uses it: a screenshot that was taken out of a conversation will not come again at its place.
+    ///
+    /// # Errors
+    /// [`autoglm_core::Error::Truncate`] when the cache has fewer rows.
+    pub fn forget(&self, cache: &mut PooledCache, keep: usize) -> Result<()> {
+        autoglm_core::KvCache::truncate(cache, keep)?;
+        if let Some(node) = cache.lease.take() {
+            let mut index = lock(&self.inner.index);
+            index.tree.release(node);
+            index.tree.forget(node, keep);
+        }
+        Ok(())
+    }
+
+    /// Keeps what `cache` has committed until it is unpinned, whatever else needs room. A name that is
+    /// pinned already moves.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when nothing of the cache was committed.
+    pub fn pin(&self, name: &str, cache: &PooledCache) -> Result<usize> {
+        let mut index = lock(&self.inner.index);
+        let Some(node) = cache.lease.filter(|node| index.tree.rows(*node) > 0) else {
+            return Err(Error::Unknown { name: name.to_owned() });
+        };
+        index.tree.pin(node);
+        if let Some(before) = index.pins.insert(name.to_owned(), node) {
+            index.tree.unpin(before);
+        }
+        Ok(index.tree.rows(node))
+    }
+
+    /// Ends a pin. → whether there was one.
+    pub fn unpin(&self, name: &str) -> bool {
+        let mut index = lock(&self.inner.index);
+        let pinned = index.pins.remove(name);
+        pinned.into_iter().for_each(|node| index.tree.unpin(node));
+        pinned.is_some()
+    }
+
+    /// What the pool holds and what became of its lookups.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        let index = lock(&self.inner.index);
+        PoolStats {
+            budget: self.inner.ledger.budget(),
+            used: self.inner.ledger.used(),
+            peak: self.inner.ledger.peak(),
+            nodes: index.tree.len(),
+            visited: index.tree.visited(),
+            asked_rows: self.inner.asked.load(Ordering::Relaxed),
+            reused_rows: self.inner.reused.load(Ordering::Relaxed),
+            evicted: self.inner.evicted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends a lease.
+    pub(crate) fn release(&self, node: Id) {
+        lock(&self.inner.index).tree.release(node);
+    }
+
+    /// One more lease of a node that is leased.
+    pub(crate) fn lease(&self, node: Id) {
+        lock(&self.inner.index).tree.lease(node);
+    }
+
+    /// Block `index` of a sequence, all zeros, for which prefixes that nobody uses are given up.
+    ///
+    /// # Errors
+    /// [`autoglm_core::Error::CacheFull`] when everything else is in use.
+    pub(crate) fn block(&self, index: usize) -> autoglm_core::Result<Block> {
+        let Inner { shape, ledger, .. } = &*self.inner;
+        loop {
+            if let Some(block) = Block::new(ledger, shape, index)? {
+                return Ok(block);
+            }
+            if !lock(&self.inner.index).tree.evict(|block| Arc::strong_count(block) == 1) {
+                return Err(autoglm_core::Error::CacheFull {
+                    needed: shape.block_bytes(index),
+                    used: ledger.used(),
+                    budget: ledger.budget(),
+                });
+            }
+            self.inner.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

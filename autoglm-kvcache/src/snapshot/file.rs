@@ -1,0 +1,47 @@
+//! Files that are either there as a whole or not there.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+
+use super::{Outcome, SnapshotError};
+
+/// What names of unfinished files end with.
+const UNFINISHED: &str = ".unfinished";
+
+/// Writes a file beside `path`, brings it to the disk, and only then gives it its name.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> Outcome<()>) -> Outcome<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or_else(|| std::io::Error::other("it has no name"))?.to_string_lossy();
+    let prefix = format!(".{name}.");
+    sweep(folder, &prefix)?;
+    let mut unfinished = tempfile::Builder::new().prefix(&prefix).suffix(UNFINISHED).tempfile_in(folder)?;
+    // Whoever sweeps sees by the lock that this one is being written.
+    unfinished.as_file().lock()?;
+    write(unfinished.as_file_mut())?;
+    unfinished.as_file().sync_all()?;
+    unfinished.persist(path).map_err(|error| SnapshotError::Write(error.error))?;
+    // A name is on the disk when its folder is.
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// Removes what writers that were killed have left.
+fn sweep(folder: &Path, prefix: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(UNFINISHED) {
+            let abandoned = OpenOptions::new().write(true).open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if abandoned {
+                // Somebody else may have swept it in between.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+    Ok(())
+}

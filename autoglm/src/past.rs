@@ -1,0 +1,140 @@
+//! Where the sessions of a model keep what they computed: in a pool that all of them share, or, without
+//! the feature `kvcache`, each in a cache of its own.
+
+#[cfg(feature = "kvcache")]
+pub(crate) use pooled::{Cache, Past};
+#[cfg(not(feature = "kvcache"))]
+pub(crate) use single::{Cache, Past};
+
+#[cfg(feature = "kvcache")]
+mod pooled {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use autoglm_core::{KvFormat, Unit};
+    use autoglm_kvcache::{Identity, Pool, Root, Shape};
+    use autoglm_text::TextConfig;
+
+    use crate::{OpenOptions, Result};
+
+    /// One session's past.
+    pub(crate) type Cache = autoglm_kvcache::PooledCache;
+
+    /// The pool of a model.
+    #[derive(Debug)]
+    pub(crate) struct Past {
+        pool: Pool,
+        identity: Identity,
+        limit: usize,
+    }
+
+    impl Past {
+        /// `numbers` names everything besides the configuration that changes bits: precision and, where it
+        /// does, the instruction set.
+        pub(crate) fn new(
+            config: &TextConfig,
+            format: KvFormat,
+            numbers: String,
+            options: &OpenOptions,
+        ) -> Result<Self> {
+            // Weights may be changed on disk between two openings in one process, so each is one of a kind.
+            static OPENED: AtomicU64 = AtomicU64::new(0);
+            let mut weights = [0; 32];
+            weights[..8].copy_from_slice(&OPENED.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+            let format = options.kv_format.unwrap_or(format);
+            let shape = Shape::new(config.num_hidden_layers, config.num_key_value_heads, config.head_dim, format)?;
+            let limit = config.max_position_embeddings;
+            let pool = Pool::new(shape, options.kv_budget.unwrap_or_else(|| shape.bytes(limit)))?;
+            let identity = Identity { salt: [0; 32], weights, precision: numbers, config: format!("{config:?}") };
+            Ok(Self { pool, identity, limit })
+        }
+
+        pub(crate) fn pool(&self) -> &Pool {
+            &self.pool
+        }
+
+        pub(crate) fn identity(&self) -> &Identity {
+            &self.identity
+        }
+
+        /// Where the prefixes of a tenant begin.
+        pub(crate) fn root(&self, salt: [u8; 32]) -> Root {
+            Identity { salt, ..self.identity.clone() }.root(self.pool.shape())
+        }
+
+        /// An empty cache for a whole context.
+        pub(crate) fn empty(&self) -> Cache {
+            self.open([0; 32], &[], 0).0
+        }
+
+        /// A cache with what is known of `units`, at most `most` rows. → the cache and its rows.
+        pub(crate) fn open(&self, salt: [u8; 32], units: &[Unit], most: usize) -> (Cache, usize) {
+            self.pool.open(self.root(salt), units, most, self.limit)
+        }
+
+        /// Makes known what the cache has of `units`, in whole units.
+        pub(crate) fn commit(&self, cache: &mut Cache, units: &[Unit]) {
+            let mut rows = 0;
+            let computed = units.iter().take_while(|unit| {
+                rows += unit.rows();
+                rows <= cache.rows()
+            });
+            let computed = computed.count();
+            // Cannot fail: these units are rows of the cache.
+            let _ = self.pool.commit(cache, &units[..computed]);
+        }
+
+        /// Forgets all but the first `keep` rows, for others as well where nobody uses the rest.
+        pub(crate) fn forget(&self, cache: &mut Cache, keep: usize) -> Result<()> {
+            Ok(self.pool.forget(cache, keep)?)
+        }
+    }
+}
+
+#[cfg(not(feature = "kvcache"))]
+mod single {
+    use autoglm_core::{KvCache, KvFormat, Unit};
+    use autoglm_text::TextConfig;
+
+    use crate::{OpenOptions, Result};
+
+    /// One session's past.
+    pub(crate) type Cache = autoglm_core::DenseCache;
+
+    /// What a cache is made for.
+    #[derive(Debug)]
+    pub(crate) struct Past {
+        layers: usize,
+        kv_heads: usize,
+        head_dim: usize,
+        format: KvFormat,
+        limit: usize,
+    }
+
+    impl Past {
+        pub(crate) fn new(config: &TextConfig, format: KvFormat, _: String, _: &OpenOptions) -> Result<Self> {
+            Ok(Self {
+                layers: config.num_hidden_layers,
+                kv_heads: config.num_key_value_heads,
+                head_dim: config.head_dim,
+                format,
+                limit: config.max_position_embeddings,
+            })
+        }
+
+        /// An empty cache for a whole context.
+        pub(crate) fn empty(&self) -> Cache {
+            Cache::new(self.layers, self.kv_heads, self.head_dim, self.limit, self.format)
+        }
+
+        /// Nothing is known of any prompt: the session's own cache is all there is.
+        pub(crate) fn open(&self, _: [u8; 32], _: &[Unit], _: usize) -> (Cache, usize) {
+            (self.empty(), 0)
+        }
+
+        pub(crate) fn commit(&self, _: &mut Cache, _: &[Unit]) {}
+
+        pub(crate) fn forget(&self, cache: &mut Cache, keep: usize) -> Result<()> {
+            Ok(cache.truncate(keep)?)
+        }
+    }
+}
