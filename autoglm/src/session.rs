@@ -289,5 +289,6 @@ impl Session {
     }
 }
 
-#[cfg(all(test, feature = "kvcache"))]
+#[cfg(test)]
+#[cfg(feature = "kvcache")]
 mod tests;

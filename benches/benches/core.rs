@@ -38,7 +38,7 @@ fn dense(criterion: &mut Criterion) {
 fn attention(criterion: &mut Criterion) {
     let workers = Workers::new(2).expect("two threads");
     let run = Run::new(&workers);
-    for (name, format) in [("f32", KvFormat::F32), ("bf16", KvFormat::Bf16)] {
+    for (name, format) in [("f32", KvFormat::F32), ("bf16", KvFormat::Bf16), ("int8", KvFormat::Int8)] {
         let mut group = criterion.benchmark_group(format!("attend/32x128/kv2/{name}/{}/2t", run.isa().name()));
         for (n, past) in [(1, 4095), (128, 3968)] {
             let q = random_rows(&[n, 32, 128]);
@@ -47,12 +47,12 @@ fn attention(criterion: &mut Criterion) {
             stored.reserve(past + n).expect("a few megabytes");
             stored.push(&run, &k, &v).expect("there is room");
             let how = Attend { mask: Mask::Causal { past }, scale: 0.088 };
-            assert_eq!(attend(&run, &q, &stored, how).expect("it attends").dims(), [n, 32, 128]);
+            assert_eq!(attend(&run, &q, &stored.stretches(), how).expect("it attends").dims(), [n, 32, 128]);
             // Scores and answers: two products of d for every query head and key that is seen.
             let seen = n * past + n * (n + 1) / 2;
             group.throughput(Throughput::Elements((2 * 128 * 32 * seen) as u64));
             group.bench_function(BenchmarkId::from_parameter(format!("{n}+{past}")), |b| {
-                b.iter(|| attend(&run, black_box(&q), &stored, how))
+                b.iter(|| attend(&run, black_box(&q), &stored.stretches(), how))
             });
         }
     }

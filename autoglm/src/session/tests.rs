@@ -35,7 +35,7 @@ fn logits(session: &mut Session) -> (Vec<u32>, usize) {
 }
 
 /// A session with the turns of `other`, on a model where nothing was computed.
-fn cold(other: &Session, fresh: Model) -> Session {
+fn cold(other: &Session, fresh: &Model) -> Session {
     let mut session = fresh.session();
     session.messages.clone_from(&other.messages);
     session.media.clone_from(&other.media);
@@ -102,7 +102,7 @@ fn forks_of_a_conversation_do_not_touch_each_other() {
     for session in [&mut one, &mut two] {
         let (warm, known) = logits(session);
         assert!(known > 0);
-        assert_eq!(warm, logits(&mut cold(session, self::model(None, None))).0);
+        assert_eq!(warm, logits(&mut cold(session, &self::model(None, None))).0);
     }
 }
 
@@ -125,7 +125,7 @@ fn what_is_saved_is_found_in_another_process_and_damage_is_computed_anew() {
     warm.push(Part::text("go back")).unwrap();
     let (bits, known) = logits(&mut warm);
     assert_eq!(known, computed);
-    assert_eq!(bits, logits(&mut cold(&warm, model(None, None))).0);
+    assert_eq!(bits, logits(&mut cold(&warm, &model(None, None))).0);
     // Another format, another precision, another tenant: refused, and the session goes on.
     let mut others = vec![model(None, Some(KvFormat::Bf16)).session(), model(None, None).session().of_tenant([9; 32])];
     if cfg!(feature = "quant") {
@@ -264,7 +264,7 @@ mod seeing {
                 session.push(Part::text(words[rng.usize(0..words.len())])).unwrap();
                 let (warm, known) = logits(session);
                 reused += known;
-                let (cold, _) = logits(&mut cold(session, model(precision, format)));
+                let (cold, _) = logits(&mut cold(session, &model(precision, format)));
                 assert_eq!(warm, cold, "{precision:?} {format:?} {known}");
                 ask(session, vec![]);
             }

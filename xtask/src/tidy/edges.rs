@@ -50,6 +50,7 @@ const ROOMS: &[Room] = &[
             "autoglm-core",
             "autoglm-fusion",
             "autoglm-kernels",
+            "autoglm-kvcache",
             "autoglm-quant",
             "autoglm-text",
             "autoglm-tiny",
