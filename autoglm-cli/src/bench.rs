@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// Replay a phone agent's conversation of this many steps instead: a system prompt of 1800 tokens, turns of
     /// 200, and at each step a new picture in the place of the last one
     #[cfg(feature = "kvcache")]
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with_all = ["prompt", "generate", "repeat"])]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..=200), conflicts_with_all = ["prompt", "generate", "repeat"])]
     agent_loop: Option<u16>,
     /// How keys and values are held [default: bf16 beside integer weights, f32 beside floats]
     #[cfg(feature = "kvcache")]

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let stats = reply.stats();
     drop(reply);
     #[cfg(feature = "kvcache")]
-    args.pin.save(&mut session, &stats)?;
+    args.pin.save(&session, &stats)?;
     if args.stats {
         crate::tell(&stats::line(&model, &stats));
     }

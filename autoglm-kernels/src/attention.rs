@@ -210,6 +210,27 @@ impl Head {
     }
 }
 
+impl Head {
+    /// Makes nothing of the tokens from `from` on in a stretch of keys and values, as if they had never
+    /// been stored.
+    pub fn clear_from(self, keys: &mut [Line], values: &mut [Line], from: usize) {
+        if self.format == Format::Int8 {
+            return int8::clear_from(self, keys, values, from);
+        }
+        let (whole, word) = (self.key_lines(from / 16 * 16), from % 16);
+        let (group, rest) = keys[whole..].split_at_mut(if word == 0 { 0 } else { self.steps() });
+        group.iter_mut().for_each(|line| line.0[word..].fill(0));
+        rest.fill(Line::ZERO);
+        let per_word = self.format.per_word();
+        let half = from % per_word != 0;
+        let (row, rest) =
+            values[from / per_word * self.value_width()..].split_at_mut(if half { self.value_width() } else { 0 });
+        // The lower half is the token before.
+        row.iter_mut().flat_map(|line| &mut line.0).for_each(|word| *word &= 0xffff);
+        rest.fill(Line::ZERO);
+    }
+}
+
 /// How many keys each query sees, counted from the first key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {

@@ -27,19 +27,15 @@ impl Block {
     }
 
     /// Appends the lines, little-endian, where this is block `index` and its first `rows` tokens count: what
-    /// lies behind them is written as zeros.
+    /// lies behind them belongs to something else and is written as zeros.
     pub(crate) fn write_rows(&self, shape: &Shape, index: usize, rows: usize, to: &mut Vec<u8>) {
         let head = shape.head_of(index);
         let (keys, values) = shape.cut(index);
         for lines in self.lines.chunks_exact(keys + values) {
-            let (k, v) = lines.split_at(keys);
-            // Lines that hold later tokens beside these go along; no product ever uses what they say of them.
-            for (lines, used) in [(k, head.key_lines(rows)), (v, head.value_lines(rows))] {
-                lines[..used]
-                    .iter()
-                    .for_each(|line| line.words().iter().for_each(|word| to.extend_from_slice(&word.to_le_bytes())));
-                to.resize(to.len() + (lines.len() - used) * size_of::<Line>(), 0);
-            }
+            let mut lines = lines.to_vec();
+            let (k, v) = lines.split_at_mut(keys);
+            head.clear_from(k, v, rows);
+            lines.iter().flat_map(Line::words).for_each(|word| to.extend_from_slice(&word.to_le_bytes()));
         }
     }
 

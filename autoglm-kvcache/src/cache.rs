@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use autoglm_core::attention::{Attend, Mask, Room, Stretches, attend, store};
 use autoglm_core::cache::Step;
-use autoglm_core::{Error, KvCache, Result, Run};
+use autoglm_core::{Error, KvCache, Result, Run, Unit};
 use candle_core::Tensor;
 
 use crate::block::Block;
@@ -57,6 +57,48 @@ impl PooledCache {
         self.root
     }
 
+    /// Makes known what this sequence holds: `units`, which are all of its rows or a beginning of them. Where
+    /// others computed the same before, it goes on with their blocks and its own are freed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Units`] when the units are more rows than some layer has.
+    pub fn commit(&mut self, units: &[Unit]) -> crate::Result<()> {
+        let rows = rows_of(units);
+        if rows > self.rows() {
+            return Err(crate::Error::Units { units: units.len(), rows, held: self.rows() });
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let (node, blocks) = self.pool.insert(self.root, units, &self.blocks);
+        self.lease.replace(node).into_iter().for_each(|before| self.pool.release(before));
+        drop(self.adopt(blocks, rows));
+        Ok(())
+    }
+
+    /// Forgets everything but the first `keep` rows, here and in the index, as far as no other sequence
+    /// uses it: a screenshot that was taken out of a conversation will not come again at its place.
+    ///
+    /// # Errors
+    /// [`Error::Truncate`] when some layer has fewer rows.
+    pub fn forget(&mut self, keep: usize) -> Result<()> {
+        // Afterwards only others hold what is to go.
+        let lease = self.lease.take();
+        let cut = self.truncate(keep);
+        self.lease = lease.map(|node| if cut.is_ok() { self.pool.forget(node, keep) } else { node });
+        cut
+    }
+
+    /// Keeps what was committed until it is unpinned, whatever else needs room. A name that the tenant has
+    /// pinned already moves. → rows that are kept.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unknown`] when nothing was committed.
+    pub fn pin(&self, name: &str) -> crate::Result<usize> {
+        let pinned = self.lease.and_then(|node| self.pool.pin(self.root, name, node));
+        pinned.ok_or_else(|| crate::Error::Unknown { name: name.to_owned() })
+    }
+
     /// A second sequence that begins like this one. It takes no room until one of them goes on.
     #[must_use]
     pub fn fork(&self) -> Self {
@@ -72,7 +114,19 @@ impl PooledCache {
     }
 
     /// Makes the blocks of rows `from..to` this sequence's own, and as many as they need.
+    ///
+    /// # Errors
+    /// [`Error::CacheFull`]; no further block is held then.
     fn make_room(&mut self, from: usize, to: usize) -> Result<()> {
+        let before = self.blocks.len();
+        let made = self.make_own(from, to);
+        if made.is_err() {
+            self.blocks.truncate(before);
+        }
+        made
+    }
+
+    fn make_own(&mut self, from: usize, to: usize) -> Result<()> {
         for index in from / BLOCK_TOKENS..to.div_ceil(BLOCK_TOKENS) {
             match self.blocks.get_mut(index) {
                 None => self.blocks.push(Arc::new(self.pool.block(index)?)),
@@ -132,6 +186,11 @@ impl PooledCache {
     }
 }
 
+/// Rows of some units; more than there can be where they are made up.
+pub(crate) fn rows_of(units: &[Unit]) -> usize {
+    units.iter().fold(0, |rows, unit| rows.saturating_add(unit.rows()))
+}
+
 impl KvCache for PooledCache {
     fn len(&self, layer: usize) -> usize {
         self.lens.get(layer).copied().unwrap_or(0)
@@ -162,6 +221,8 @@ impl KvCache for PooledCache {
         }
         self.lens.fill(len);
         self.blocks.truncate(len.div_ceil(BLOCK_TOKENS));
+        // What was cut off is held no longer.
+        self.lease = self.lease.map(|node| self.pool.retreat(node, len));
         Ok(())
     }
 

@@ -21,33 +21,59 @@ const REMEMBERED_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Known {
+    file: FileState,
+    digest: [u8; 32],
+}
+
+/// What changes when a file is written to or another takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
     path: PathBuf,
     size: u64,
     /// Nanoseconds since 1970, where the system keeps them.
     modified: Option<u128>,
     inode: u64,
-    digest: [u8; 32],
+}
+
+impl FileState {
+    /// Of the file at `path`, now.
+    ///
+    /// # Errors
+    /// [`Error::Digest`] naming the file that the system will not tell of.
+    pub fn of(path: &Path) -> Result<Self> {
+        let of = |path: &Path| {
+            let path = path.canonicalize()?;
+            let state = path.metadata()?;
+            Ok(Self { size: state.len(), modified: modified(&state), inode: inode(&state), path })
+        };
+        of(path).map_err(|source| Error::Digest { path: path.to_owned(), source })
+    }
 }
 
 /// The digest of some files, in this order, by name and contents. What is computed for it is remembered
-/// in the file `remembered`; a damaged one is computed anew.
+/// in the file `remembered`, where one is given. A file of that name that says something else is left alone.
 ///
 /// # Errors
-/// [`Error::Digest`] naming the file that cannot be read.
-pub fn of_files(files: &[PathBuf], remembered: &Path) -> Result<[u8; 32]> {
-    let mut known = recall(remembered);
+/// - [`Error::Digest`] naming the file that cannot be read.
+/// - [`Error::Changed`] naming the file that is not what it was.
+pub fn of_files(files: &[FileState], remembered: Option<&Path>) -> Result<[u8; 32]> {
+    let mut known = remembered.map_or_else(|| Some(Vec::new()), recall);
     let before = known.clone();
     let mut all = Hasher::new();
-    for path in files {
-        let digest = of_file(path, &mut known).map_err(|source| Error::Digest { path: path.clone(), source })?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for file in files {
+        if FileState::of(&file.path)? != *file {
+            return Err(Error::Changed { path: file.path.clone() });
+        }
+        let digest = of_file(file, known.get_or_insert_default());
+        let digest = digest.map_err(|source| Error::Digest { path: file.path.clone(), source })?;
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         all.part(&name, &digest);
     }
-    if known != before {
+    if let (Some(path), Some(mut known), true) = (remembered, known.clone(), before.is_some() && known != before) {
         let surplus = known.len().saturating_sub(REMEMBERED);
         known.drain(..surplus);
         // Not to remember costs time the next time, and nothing else.
-        let _ = replace(remembered, |file| Ok(serde_json::to_writer(file, &known).map_err(std::io::Error::from)?));
+        let _ = replace(path, |file| Ok(serde_json::to_writer(file, &known).map_err(std::io::Error::from)?));
     }
     Ok(all.finish())
 }
@@ -84,37 +110,25 @@ impl Hasher {
     }
 }
 
-fn of_file(path: &Path, known: &mut Vec<Known>) -> std::io::Result<[u8; 32]> {
-    let path = path.canonicalize()?;
-    let mut file = File::open(&path)?;
-    let state = file.metadata()?;
-    let mut entry =
-        Known { path, size: state.len(), modified: modified(&state), inode: inode(&state), digest: [0; 32] };
-    let same = |known: &Known| Known { digest: [0; 32], ..known.clone() } == entry;
-    if let Some(found) = known.iter().find(|known| entry.modified.is_some() && same(known)) {
+fn of_file(file: &FileState, known: &mut Vec<Known>) -> std::io::Result<[u8; 32]> {
+    let same = |known: &&Known| file.modified.is_some() && known.file == *file;
+    if let Some(found) = known.iter().find(same) {
         return Ok(found.digest);
     }
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            read => hasher.update(&buffer[..read]),
-        };
-    }
-    entry.digest = *hasher.finalize().as_bytes();
-    known.retain(|known| known.path != entry.path);
-    known.push(entry.clone());
-    Ok(entry.digest)
+    std::io::copy(&mut File::open(&file.path)?, &mut hasher)?;
+    let digest = *hasher.finalize().as_bytes();
+    known.retain(|known| known.file.path != file.path);
+    known.push(Known { file: file.clone(), digest });
+    Ok(digest)
 }
 
-fn recall(remembered: &Path) -> Vec<Known> {
-    let read = || {
-        let mut text = Vec::new();
-        File::open(remembered).ok()?.take(REMEMBERED_BYTES).read_to_end(&mut text).ok()?;
-        serde_json::from_slice(&text).ok()
-    };
-    read().unwrap_or_default()
+/// What is remembered; none where the file is there and says something else.
+fn recall(remembered: &Path) -> Option<Vec<Known>> {
+    let Ok(file) = File::open(remembered) else { return Some(Vec::new()) };
+    let mut text = Vec::new();
+    file.take(REMEMBERED_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 fn modified(state: &Metadata) -> Option<u128> {
@@ -141,22 +155,28 @@ mod tests {
         let [a, b, memory] = ["a", "b", "digests.json"].map(|name| folder.path().join(name));
         std::fs::write(&a, "weights").unwrap();
         std::fs::write(&b, "weights").unwrap();
-        let of = |files: &[&PathBuf]| of_files(&files.iter().map(|f| (*f).clone()).collect::<Vec<_>>(), &memory);
+        let of = |files: &[&PathBuf]| {
+            let states: Vec<FileState> = files.iter().map(|file| FileState::of(file).unwrap()).collect();
+            of_files(&states, Some(&memory))
+        };
         let first = of(&[&a, &b]).unwrap();
         assert_ne!(first, of(&[&b, &a]).unwrap());
         assert_ne!(of(&[&a]).unwrap(), of(&[&b]).unwrap());
         // What is remembered is used: the digest that was planted here is what comes out.
-        let mut known = recall(&memory);
+        let mut known = recall(&memory).unwrap();
         assert_eq!(known.len(), 2);
         known.iter_mut().for_each(|known| known.digest = [7; 32]);
         std::fs::write(&memory, serde_json::to_vec(&known).unwrap()).unwrap();
         assert_ne!(of(&[&a, &b]).unwrap(), first);
-        // A file that changed is read again, and damage means computing anew.
+        // A file that changed is read again, and one that changed since it was looked at is refused.
+        let state = FileState::of(&b).unwrap();
         std::fs::write(&b, "other weights").unwrap();
         let changed = of(&[&b]).unwrap();
-        std::fs::write(&memory, "[{").unwrap();
-        assert_eq!(of(&[&a, &b]).unwrap().len(), 32);
+        assert!(matches!(of_files(&[state], Some(&memory)), Err(Error::Changed { path }) if path.ends_with("b")));
+        // What is not ours is neither believed nor replaced.
+        std::fs::write(&memory, "a shopping list").unwrap();
         assert_eq!(of(&[&b]).unwrap(), changed);
-        assert!(matches!(of(&[&folder.path().join("none")]), Err(Error::Digest { .. })));
+        assert_eq!(std::fs::read_to_string(&memory).unwrap(), "a shopping list");
+        assert!(matches!(FileState::of(&folder.path().join("none")), Err(Error::Digest { .. })));
     }
 }

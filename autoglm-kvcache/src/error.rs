@@ -41,6 +41,9 @@ pub enum Error {
         /// The name of the pin.
         name: String,
     },
+    /// A snapshot of nothing.
+    #[error("nothing was computed that could be saved")]
+    Nothing,
     /// A snapshot that cannot be written or may not be used.
     #[error("the snapshot {}", .path.display())]
     Snapshot {
@@ -56,6 +59,12 @@ pub enum Error {
         path: std::path::PathBuf,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// A file of a checkpoint is another one than when it was opened.
+    #[error("{} has changed since it was opened", .path.display())]
+    Changed {
+        /// The file.
+        path: std::path::PathBuf,
     },
     /// Blocks and attention.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use autoglm_core::Unit;
 
 use crate::block::Block;
+use crate::key::Key;
 use crate::ledger::Ledger;
 use crate::sync::{Mutex, lock};
 use crate::tree::{Id, Tree};
@@ -16,7 +17,7 @@ use crate::{Error, PooledCache, Result, Root, Shape};
 /// handle.
 ///
 /// A sequence begins with [`Pool::open`], which finds what is already computed of it, and makes what it
-/// computes known with [`Pool::commit`]. Blocks are shared until somebody writes to them.
+/// computes known with [`PooledCache::commit`]. Blocks are shared until somebody writes to them.
 #[derive(Debug, Clone)]
 pub struct Pool {
     pub(crate) inner: Arc<Inner>,
@@ -35,7 +36,8 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 struct Index {
     tree: Tree<Arc<Block>>,
-    pins: HashMap<String, Id>,
+    /// A name is a tenant's own.
+    pins: HashMap<(Key, String), Id>,
 }
 
 /// What a pool holds and what became of its lookups.
@@ -102,68 +104,16 @@ impl Pool {
         let found = index.tree.find(root.0, units, most.min(limit));
         found.node.into_iter().for_each(|node| index.tree.lease(node));
         drop(index);
-        self.inner.asked.fetch_add(units.iter().map(|unit| unit.rows() as u64).sum(), Ordering::Relaxed);
+        let asked = units.iter().fold(0u64, |rows, unit| rows.saturating_add(unit.rows() as u64));
+        self.inner.asked.fetch_add(asked, Ordering::Relaxed);
         self.inner.reused.fetch_add(found.rows as u64, Ordering::Relaxed);
         (PooledCache::new(self.clone(), root, found.blocks, found.rows, found.node, limit), found.rows)
     }
 
-    /// Makes known what `cache` holds: `units`, which are all of its rows or a beginning of them. Where
-    /// others computed the same before, the cache goes on with their blocks and its own are freed.
-    ///
-    /// # Errors
-    /// [`Error::Units`] when the units are more rows than some layer of the cache has.
-    pub fn commit(&self, cache: &mut PooledCache, units: &[Unit]) -> Result<()> {
-        let rows = units.iter().fold(0usize, |rows, unit| rows.saturating_add(unit.rows()));
-        if rows > cache.rows() {
-            return Err(Error::Units { units: units.len(), rows, held: cache.rows() });
-        }
+    /// Ends a pin of a tenant's. → whether there was one.
+    pub fn unpin(&self, root: Root, name: &str) -> bool {
         let mut index = lock(&self.inner.index);
-        let (node, blocks) = index.tree.insert(cache.root.0, units, &cache.blocks);
-        index.tree.lease(node);
-        cache.lease.replace(node).into_iter().for_each(|before| index.tree.release(before));
-        let own: Vec<Arc<Block>> = cache.adopt(blocks, rows);
-        drop(index);
-        // Blocks that nobody needs now are given back without the index being held up.
-        drop(own);
-        Ok(())
-    }
-
-    /// Forgets everything of `cache` but its first `keep` rows, here and in the index, as far as nobody
-    /// else uses it: a screenshot that was taken out of a conversation will not come again at its place.
-    ///
-    /// # Errors
-    /// [`autoglm_core::Error::Truncate`] when the cache has fewer rows.
-    pub fn forget(&self, cache: &mut PooledCache, keep: usize) -> Result<()> {
-        autoglm_core::KvCache::truncate(cache, keep)?;
-        if let Some(node) = cache.lease.take() {
-            let mut index = lock(&self.inner.index);
-            index.tree.release(node);
-            index.tree.forget(node, keep);
-        }
-        Ok(())
-    }
-
-    /// Keeps what `cache` has committed until it is unpinned, whatever else needs room. A name that is
-    /// pinned already moves.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] when nothing of the cache was committed.
-    pub fn pin(&self, name: &str, cache: &PooledCache) -> Result<usize> {
-        let mut index = lock(&self.inner.index);
-        let Some(node) = cache.lease.filter(|node| index.tree.rows(*node) > 0) else {
-            return Err(Error::Unknown { name: name.to_owned() });
-        };
-        index.tree.pin(node);
-        if let Some(before) = index.pins.insert(name.to_owned(), node) {
-            index.tree.unpin(before);
-        }
-        Ok(index.tree.rows(node))
-    }
-
-    /// Ends a pin. → whether there was one.
-    pub fn unpin(&self, name: &str) -> bool {
-        let mut index = lock(&self.inner.index);
-        let pinned = index.pins.remove(name);
+        let pinned = index.pins.remove(&(root.0, name.to_owned()));
         pinned.into_iter().for_each(|node| index.tree.unpin(node));
         pinned.is_some()
     }
@@ -182,6 +132,44 @@ impl Pool {
             reused_rows: self.inner.reused.load(Ordering::Relaxed),
             evicted: self.inner.evicted.load(Ordering::Relaxed),
         }
+    }
+
+    /// Makes `units` of a cache known. → their node, which is leased, and the blocks that count for them.
+    pub(crate) fn insert(&self, root: Root, units: &[Unit], blocks: &[Arc<Block>]) -> (Id, Vec<Arc<Block>>) {
+        let mut index = lock(&self.inner.index);
+        let (node, blocks) = index.tree.insert(root.0, units, blocks);
+        index.tree.lease(node);
+        (node, blocks)
+    }
+
+    /// Forgets what goes on behind `keep` rows of the path to a leased node. → where the lease is now.
+    pub(crate) fn forget(&self, node: Id, keep: usize) -> Id {
+        let mut index = lock(&self.inner.index);
+        let left = index.tree.retreat(node, keep);
+        let end = index.tree.forget(node, keep);
+        // The path may have been cut where a lease could not be before.
+        index.tree.lease(end);
+        index.tree.release(left);
+        end
+    }
+
+    /// Moves a lease up to where at most `rows` rows end.
+    pub(crate) fn retreat(&self, node: Id, rows: usize) -> Id {
+        lock(&self.inner.index).tree.retreat(node, rows)
+    }
+
+    /// Pins a leased node. → its rows; none where it has none.
+    pub(crate) fn pin(&self, root: Root, name: &str, node: Id) -> Option<usize> {
+        let mut index = lock(&self.inner.index);
+        let rows = index.tree.rows(node);
+        if rows == 0 {
+            return None;
+        }
+        index.tree.pin(node);
+        if let Some(before) = index.pins.insert((root.0, name.to_owned()), node) {
+            index.tree.unpin(before);
+        }
+        Some(rows)
     }
 
     /// Ends a lease.

@@ -14,12 +14,13 @@
 //! back into the prompt, so a snapshot is as private as what it was computed from.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use autoglm_core::Unit;
 
 use crate::block::Block;
+use crate::cache::rows_of;
 use crate::{Error, Identity, Pool, PooledCache, Result, Root, unit};
 
 mod error;
@@ -47,30 +48,26 @@ const UNITS_BYTES: u64 = 64 << 20;
 /// Whatever is wrong with a snapshot, as a result.
 type Outcome<T> = std::result::Result<T, SnapshotError>;
 
-impl Pool {
-    /// Saves the keys and values of `units`, all of whose rows `cache` has, to `path`. `identity` says
+impl PooledCache {
+    /// Saves the keys and values of `units`, which are all of its rows or a beginning of them, to `path`. `identity` says
     /// what they depend on, with a digest of the weights that holds in another process, too. Another file
     /// of this name is replaced, all at once: whenever the process ends, one of the two is there and whole.
     ///
     /// # Errors
     /// [`Error::Units`] when the cache has fewer rows, [`Error::Snapshot`] when the system refuses.
-    pub fn save(
-        &self,
-        cache: &PooledCache,
-        units: &[Unit],
-        identity: &Identity,
-        path: &Path,
-        seal: Option<&Seal>,
-    ) -> Result<()> {
-        let rows = units.iter().fold(0usize, |rows, unit| rows.saturating_add(unit.rows()));
-        if rows == 0 || rows > cache.rows() {
-            return Err(Error::Units { units: units.len(), rows, held: cache.rows() });
+    pub fn save(&self, units: &[Unit], identity: &Identity, path: &Path, seal: Option<&Seal>) -> Result<()> {
+        let (rows, shape) = (rows_of(units), *self.pool().shape());
+        if rows == 0 {
+            return Err(Error::Nothing);
+        }
+        if rows > self.rows() {
+            return Err(Error::Units { units: units.len(), rows, held: self.rows() });
         }
         let write = |file: &mut File| {
             let mut to = Digesting { inner: BufWriter::new(file), digest: blake3::Hasher::new() };
             let mut bytes = Vec::new();
             units.iter().for_each(|unit| unit::write(unit, &mut bytes));
-            let header = Header::new(identity, self.shape(), rows, bytes.len(), seal.map(Seal::nonce).transpose()?);
+            let header = Header::new(identity, &shape, rows, bytes.len(), seal.map(Seal::nonce).transpose()?);
             let header_bytes = header.to_bytes();
             to.write_all(&MAGIC)?;
             to.write_all(&VERSION.to_le_bytes())?;
@@ -83,10 +80,9 @@ impl Pool {
                 to.write_all(bytes).map_err(SnapshotError::Write)
             };
             chunk(0, &mut bytes)?;
-            for (index, block) in cache.blocks[..header.blocks()].iter().enumerate() {
+            for (index, block) in self.blocks[..header.blocks()].iter().enumerate() {
                 bytes.clear();
-                // What a block holds behind the last row belongs to something else.
-                block.write_rows(self.shape(), index, header.rows_of(index), &mut bytes);
+                block.write_rows(&shape, index, header.rows_of(index), &mut bytes);
                 chunk(index as u64 + 1, &mut bytes)?;
             }
             let digest = to.digest.finalize();
@@ -95,10 +91,12 @@ impl Pool {
         };
         file::replace(path, write).map_err(|source| Error::Snapshot { path: path.to_owned(), source })
     }
+}
 
-    /// Loads what [`Pool::save`] wrote, for sequences under `root`. `identity` says what the keys and
+impl Pool {
+    /// Loads what [`PooledCache::save`] wrote, for sequences under `root`. `identity` says what the keys and
     /// values must depend on. → a cache that holds them, and their units. Nothing of a file that is not
-    /// whole, or is of something else, gets into the pool.
+    /// whole, or is of something else, gets into the pool, and nothing else has to go for it.
     ///
     /// # Errors
     /// - [`Error::Snapshot`] for a file that cannot be read, is damaged, or is of other weights, another
@@ -120,7 +118,7 @@ impl Pool {
         };
         let blocks = blocks.into_iter().map(std::sync::Arc::new).collect();
         let mut cache = PooledCache::new(self.clone(), root, blocks, rows, None, limit);
-        self.commit(&mut cache, &units)?;
+        cache.commit(&units)?;
         Ok((cache, units))
     }
 
@@ -163,6 +161,13 @@ impl Pool {
         if whole != size {
             return Err(SnapshotError::Size { expected: whole, got: size });
         }
+        let needed = self.shape().bytes(header.rows());
+        let budget = self.stats().budget;
+        if needed > budget {
+            return Err(SnapshotError::Room(autoglm_core::Error::CacheFull { needed, used: 0, budget }));
+        }
+        // What is damaged is known before room is made for it.
+        intact(from.inner.get_mut(), size)?;
         let mut chunk = |index: u64, len: u64| {
             let mut bytes = vec![0; (len + tag) as usize];
             from.read_exact(&mut bytes).map_err(SnapshotError::Read)?;
@@ -183,11 +188,26 @@ impl Pool {
         let mut stored = [0; 32];
         from.inner.read_exact(&mut stored).map_err(SnapshotError::Read)?;
         // Compared in constant time, as a key would be.
-        if digest != blake3::Hash::from_bytes(stored) || units.iter().map(Unit::rows).sum::<usize>() != header.rows() {
+        if digest != blake3::Hash::from_bytes(stored) || rows_of(&units) != header.rows() {
             return Err(SnapshotError::Damaged);
         }
         Ok((units, blocks, header.rows()))
     }
+}
+
+/// Whether the last bytes of a file are the digest of the others. The file stands afterwards where it stood.
+fn intact(file: &mut File, size: u64) -> Outcome<()> {
+    let at = file.stream_position().map_err(SnapshotError::Read)?;
+    let check = |file: &mut File| {
+        file.seek(SeekFrom::Start(0))?;
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut Read::by_ref(file).take(size - blake3::OUT_LEN as u64), &mut hasher)?;
+        let mut stored = [0; blake3::OUT_LEN];
+        file.read_exact(&mut stored)?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(hasher.finalize() == blake3::Hash::from_bytes(stored))
+    };
+    if check(file).map_err(SnapshotError::Read)? { Ok(()) } else { Err(SnapshotError::Damaged) }
 }
 
 /// Whatever passes is digested.

@@ -265,6 +265,18 @@ impl<B: Clone> Tree<B> {
     /// Ends a lease.
     pub(crate) fn release(&mut self, id: Id) {
         self.node_mut(id).leases -= 1;
+        self.drop_idle_root(id);
+    }
+
+    /// Moves a lease up to where at most `rows` rows end.
+    pub(crate) fn retreat(&mut self, id: Id, rows: usize) -> Id {
+        let mut at = id;
+        while let (true, Some(parent)) = (self.node(at).rows.end > rows, self.node(at).parent) {
+            at = parent;
+        }
+        self.node_mut(at).leases += 1;
+        self.node_mut(id).leases -= 1;
+        at
     }
 
     /// Keeps a node until it is unpinned, whether or not anybody uses it.
@@ -275,6 +287,7 @@ impl<B: Clone> Tree<B> {
     /// Ends a pin.
     pub(crate) fn unpin(&mut self, id: Id) {
         self.node_mut(id).pins -= 1;
+        self.drop_idle_root(id);
     }
 
     /// Rows up to the end of a node.
@@ -282,30 +295,39 @@ impl<B: Clone> Tree<B> {
         self.node(id).rows.end
     }
 
-    /// Removes what only `id` leads to, upwards, down to `keep` rows: nodes that others lease, pin or
-    /// lead through stay.
-    pub(crate) fn forget(&mut self, id: Id, keep: usize) {
-        let mut at = id;
-        while self.node(at).is_free() && self.node(at).rows.end > keep {
-            let node = self.node(at);
-            if node.rows.start < keep {
-                let mut rows = node.rows.start;
-                let kept = node.edge.iter().take_while(|unit| {
-                    rows += unit.rows();
-                    rows <= keep
-                });
-                let kept = kept.count();
-                if kept > 0 {
-                    let above = node.parent.map_or(node.key, |parent| self.node(parent).key);
-                    let key = above.chain(&node.edge[..kept]).last().copied().unwrap_or(above);
-                    self.split(at, kept, key);
-                }
-            }
-            match self.remove(at) {
-                Some(parent) => at = parent,
-                None => return,
+    /// Removes what goes on behind the first `keep` rows of the path to `id`, as far as nobody leases or
+    /// pins it. → where the path ends now, at or before `keep`.
+    pub(crate) fn forget(&mut self, id: Id, keep: usize) -> Id {
+        let (mut above, mut top) = (id, None);
+        while let (true, Some(parent)) = (self.node(above).rows.end > keep, self.node(above).parent) {
+            (top, above) = (Some(above), parent);
+        }
+        let Some(top) = top else { return above };
+        if self.node(top).rows.start < keep {
+            let mut rows = self.node(top).rows.start;
+            let kept = self.node(top).edge.iter().take_while(|unit| {
+                rows = rows.saturating_add(unit.rows());
+                rows <= keep
+            });
+            let kept = kept.count();
+            if kept > 0 {
+                let key = self.node(above).key.chain(&self.node(top).edge[..kept])[kept - 1];
+                above = self.split(top, kept, key);
             }
         }
+        let mut below = vec![top];
+        let mut next = 0;
+        while let Some(id) = below.get(next) {
+            below.extend(self.node(*id).children.values());
+            next += 1;
+        }
+        // Children before their parents.
+        for id in below.into_iter().rev() {
+            if self.node(id).is_free() {
+                self.remove(id);
+            }
+        }
+        above
     }
 
     /// Removes a leaf that nobody leases or pins, of those that give room the one that was not used for
@@ -316,28 +338,27 @@ impl<B: Clone> Tree<B> {
         // A leaf whose blocks are all in use elsewhere gives no room itself, but may stand before one
         // that does.
         let oldest = free.min_by_key(|(_, node)| (!node.blocks.iter().any(&gives_room), node.last_use));
-        oldest.map(|(id, _)| id).map(|id| self.remove(id)).is_some()
+        let Some((id, parent)) = oldest.map(|(id, node)| (id, node.parent)) else {
+            return false;
+        };
+        self.remove(id);
+        parent.into_iter().for_each(|parent| self.drop_idle_root(parent));
+        true
     }
 
-    /// → the parent.
-    fn remove(&mut self, id: Id) -> Option<Id> {
-        let node = self.nodes[id].take()?;
+    fn remove(&mut self, id: Id) {
+        let Some(node) = self.nodes[id].take() else { return };
         self.unused.push(id);
         match node.parent {
-            Some(parent) => {
-                self.node_mut(parent).children.remove(&node.link);
-                let above = self.node(parent);
-                if above.parent.is_none() && above.is_free() {
-                    // A root that leads nowhere is not worth remembering.
-                    self.remove(parent);
-                    return None;
-                }
-                Some(parent)
-            }
-            None => {
-                self.roots.remove(&node.key);
-                None
-            }
+            Some(parent) => self.node_mut(parent).children.remove(&node.link),
+            None => self.roots.remove(&node.key),
+        };
+    }
+
+    /// Removes a node if it is a root that leads nowhere and nobody holds: it is not worth remembering.
+    fn drop_idle_root(&mut self, id: Id) {
+        if self.node(id).parent.is_none() && self.node(id).is_free() {
+            self.remove(id);
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! `KILLS` says how often, `cargo xtask campaign kills` more often than a test has time for.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use autoglm_kvcache::{Identity, Pool, Shape};
 
 /// Where the child saves; set for the child alone.
 const FOLDER: &str = "AUTOGLM_KILLS_FOLDER";
+
+/// What the child says before the number of a version that it has saved.
+const SAVED: &str = "saved version ";
 
 const ROWS: usize = 600;
 
@@ -46,8 +50,10 @@ fn save_forever(path: &Path) {
         let step = Step { q: &tensor(2), k: &tensor(2), v: &tensor(2), scale: 0.1 };
         cache.attend(&Run::new(&workers), layer, step).expect("room");
     }
-    for next in 1.. {
-        pool.save(&cache, &units(next), &identity(), path, None).expect("a folder to write to");
+    for next in if path.exists() { version(path) + 1 } else { 1 }.. {
+        cache.save(&units(next), &identity(), path, None).expect("a folder to write to");
+        println!("{SAVED}{next}");
+        std::io::stdout().flush().expect("a parent that listens");
     }
 }
 
@@ -60,12 +66,12 @@ fn a_killed_process_leaves_a_whole_snapshot() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("system");
     let mut rng = fastrand::Rng::with_seed(3);
-    let (mut versions, mut killed_in_the_middle) = (0u64, 0);
+    let (mut saved, mut killed_in_the_middle) = (0, 0);
     for kill in 0..kills {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "a_killed_process_leaves_a_whole_snapshot", "--nocapture"])
             .env(FOLDER, folder.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("a second process");
@@ -77,12 +83,18 @@ fn a_killed_process_leaves_a_whole_snapshot() {
         }
         std::thread::sleep(Duration::from_micros(rng.u64(0..60_000)));
         child.kill().expect("the child");
-        child.wait().expect("the child");
-        versions += u64::from(version(&path));
+        let said = String::from_utf8(child.wait_with_output().expect("the child").stdout).expect("text");
+        // A line that the kill cut short counts for nothing.
+        let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let numbers = whole.lines().filter_map(|line| line.strip_prefix(SAVED)?.parse().ok());
+        saved = numbers.fold(saved, |_, number| number);
+        // The one that was saved last, or the next, which had its name before it could be said.
+        let found = version(&path);
+        assert!((saved..=saved + 1).contains(&found), "kill {kill}: {found} after {saved}");
         let left = std::fs::read_dir(folder.path()).expect("the folder").count();
         assert!(left <= 2, "kill {kill} left {left} files");
         killed_in_the_middle += u64::from(left == 2);
     }
-    println!("{kills} kills, {killed_in_the_middle} of them in the middle of a file, {versions} versions saved");
-    assert!(versions >= kills && killed_in_the_middle > 0, "no kill hit a write");
+    println!("{kills} kills, {killed_in_the_middle} of them in the middle of a file, {saved} versions saved");
+    assert!(killed_in_the_middle > 0, "no kill hit a write");
 }

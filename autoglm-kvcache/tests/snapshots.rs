@@ -42,7 +42,7 @@ fn save(pool: &Pool, path: &Path, seal: Option<&Seal>) -> PooledCache {
     let root = identity().root(pool.shape());
     let (mut cache, _) = pool.open(root, &units(80), 0, LIMIT);
     compute(&mut cache, 80);
-    pool.save(&cache, &units(75), &identity(), path, seal).expect("a folder to write to");
+    cache.save(&units(75), &identity(), path, seal).expect("a folder to write to");
     cache
 }
 
@@ -79,6 +79,52 @@ fn what_was_saved_goes_on_bit_for_bit_and_is_found_by_others() {
     }
     let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").collect();
     assert_eq!(left.len(), 1, "no unfinished file is left: {left:?}");
+}
+
+#[test]
+fn nothing_behind_the_prefix_is_saved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
+    for format in [KvFormat::F32, KvFormat::Bf16, KvFormat::Int8] {
+        let pool = pool(format);
+        let root = identity().root(pool.shape());
+        for (path, tail) in [(&with, 5), (&without, 0)] {
+            let (mut cache, _) = pool.open(root, &[], 0, LIMIT);
+            compute(&mut cache, 75);
+            compute(&mut cache, tail);
+            cache.save(&units(75), &identity(), path, None).expect("a folder to write to");
+        }
+        assert!(std::fs::read(&with).expect("a file") == std::fs::read(&without).expect("a file"), "{format:?}");
+    }
+}
+
+#[test]
+fn units_that_are_made_up_are_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("system");
+    let pool = pool(KvFormat::Bf16);
+    let (mut cache, _) = pool.open(identity().root(pool.shape()), &[], 0, LIMIT);
+    compute(&mut cache, 75);
+    let media = |tokens| Unit::Media {
+        digest: autoglm_core::MediaDigest([9; 32]),
+        modality: autoglm_core::Modality::Image,
+        tokens,
+        extent: [1, 2, 3],
+    };
+    cache.save(&[media(70), media(5)], &identity(), &path, None).expect("a folder to write to");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    // The rows of both media: what they say is changed, and the digest with it.
+    let rows = |tokens: usize| [&[1u8][..], &(tokens as u64).to_le_bytes()].concat();
+    for tokens in [70, 5] {
+        let at = bytes.windows(9).position(|window| window == rows(tokens)).expect("the medium");
+        bytes[at..at + 9].copy_from_slice(&rows(usize::MAX));
+    }
+    let end = bytes.len() - 32;
+    let digest = blake3::hash(&bytes[..end]);
+    bytes[end..].copy_from_slice(digest.as_bytes());
+    std::fs::write(&path, bytes).expect("a folder to write to");
+    drop(cache);
+    assert!(matches!(load(&pool, &path, &identity(), None), Err(SnapshotError::Damaged)));
 }
 
 #[test]

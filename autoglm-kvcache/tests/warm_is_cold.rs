@@ -138,9 +138,9 @@ proptest! {
                 Err(other) => panic!("{other}"),
             };
             prop_assert_eq!(by_layer(&warm, reused, all, *chunk), prompt.cold(format, reused, all));
-            pool.commit(&mut cache, &prompt.units).expect("as many rows as units");
+            cache.commit(&prompt.units).expect("as many rows as units");
             match fate {
-                0 => pool.forget(&mut cache, (*keep).min(all)).expect("fewer rows"),
+                0 => cache.forget((*keep).min(all)).expect("fewer rows"),
                 1 => living.push(cache),
                 2 => {
                     // A fork is cut and computes the same rows again, while the other one lives on.
@@ -168,7 +168,7 @@ fn a_prompt_of_a_step_before_is_found_but_for_its_last_row() {
     let all = prompt.seeds.len();
     let (mut cache, _) = pool.open(root(format), &prompt.units, all - 1, 10_000);
     prompt.compute(&mut cache, all, 100).expect("room");
-    pool.commit(&mut cache, &prompt.units).expect("rows");
+    cache.commit(&prompt.units).expect("rows");
     let longer = Prompt::new(&[1, 2, 40, 0, 1, 2, 2, 2]);
     assert_eq!(pool.open(root(format), &prompt.units, all - 1, 10_000).1, all - 1);
     assert_eq!(pool.open(root(format), &longer.units, all + 1, 10_000).1, all);

@@ -68,7 +68,7 @@ impl AgentLoop {
         if let Some((mut cache, keep)) = self.last.take() {
             past.forget(&mut cache, keep)?;
         }
-        let seen = picture.map(|picture| self.model.see(picture, self.history.len())).transpose()?;
+        let seen = picture.map(|picture| self.model.see([0; 32], picture, self.history.len())).transpose()?;
         let vision = seen.as_ref().map_or(Duration::ZERO, |(_, took)| *took);
         let mut assembly = Assembly::new(self.model.context());
         assembly.append(&self.history, &[], None)?;
@@ -86,10 +86,11 @@ impl AgentLoop {
 
         let units: Vec<Unit> = assembly.units().collect();
         let rows = assembly.len();
+        // What is known is held while the other prompt needs room.
+        let (mut warm, reused) = past.open([0; 32], &units, rows - 1);
         let (mut cold, _) = past.open(NOBODY, &units, 0);
         let ttft_cold = compute(&self.model, &assembly, 0..rows, &mut cold)?;
         drop(cold);
-        let (mut warm, reused) = past.open([0; 32], &units, rows - 1);
         let ttft_warm = compute(&self.model, &assembly, reused..rows, &mut warm)?;
         past.commit(&mut warm, &units);
         let kv_bytes = warm.bytes();

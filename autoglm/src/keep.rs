@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use autoglm_core::{Files, Unit};
-use autoglm_kvcache::{Identity, Seal, digest};
+use autoglm_kvcache::digest::{self, FileState};
+use autoglm_kvcache::{Identity, Seal};
 
-use crate::{Error, Result, Session};
+use crate::{Error, Session};
 
 /// Where the weights of a model came from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// A directory.
-    Directory(PathBuf),
+    /// Files of a directory, as they were when it was opened.
+    Files(Vec<FileState>),
     /// What is compiled into the program.
     Embedded(&'static [(&'static str, &'static [u8])]),
     /// Random numbers, which no other process has.
@@ -19,25 +20,27 @@ pub(crate) enum Origin {
 }
 
 /// What remembers the digests of checkpoints, in the folder of the snapshots.
-const DIGESTS: &str = "digests.json";
+const DIGESTS: &str = "autoglm-digests.json";
 
 impl Origin {
+    /// What `files` are now: a file that changes later says so.
     pub(crate) fn of(files: &Files) -> Self {
-        files.contents().map_or_else(|| Self::Directory(files.path("")), Self::Embedded)
+        if let Some(contents) = files.contents() {
+            return Self::Embedded(contents);
+        }
+        let entries = std::fs::read_dir(files.path("")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_weights = |path: &PathBuf| path.extension().is_some_and(|e| e == "safetensors");
+        let mut paths: Vec<PathBuf> = entries.filter(is_weights).collect();
+        paths.sort();
+        let states: Result<Vec<FileState>, _> = paths.iter().map(|path| FileState::of(path)).collect();
+        // What cannot be looked at cannot be told from another, either.
+        states.map_or(Self::Random, Self::Files)
     }
 
-    /// A digest of the weights; what it takes to compute it is remembered in `folder`.
-    fn digest(&self, folder: &Path) -> Result<[u8; 32]> {
+    /// A digest of the weights; what it takes to compute it is remembered in `folder`, where one is given.
+    fn digest(&self, folder: Option<&Path>) -> crate::Result<[u8; 32]> {
         match self {
-            Self::Directory(dir) => {
-                let read = |source| autoglm_core::Error::Read { path: dir.clone(), source };
-                let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-                let paths = entries.map_err(read)?.into_iter().map(|entry| entry.path());
-                let is_weights = |path: &PathBuf| path.extension().is_some_and(|e| e == "safetensors");
-                let mut files: Vec<PathBuf> = paths.filter(is_weights).collect();
-                files.sort();
-                Ok(digest::of_files(&files, &folder.join(DIGESTS))?)
-            }
+            Self::Files(files) => Ok(digest::of_files(files, folder.map(|folder| folder.join(DIGESTS)).as_deref())?),
             Self::Embedded(files) => {
                 let mut hasher = digest::Hasher::new();
                 files.iter().for_each(|(name, bytes)| hasher.update(name, bytes));
@@ -54,25 +57,24 @@ impl Session {
     /// every conversation begins with. The file is replaced as a whole or not at all. It is as private as the
     /// conversation, so it may be sealed with a key. → rows that were saved.
     ///
-    /// The first time, the checkpoint's files are read once for a digest, which is remembered beside the
-    /// snapshot.
+    /// The checkpoint's files are read for a digest, which is remembered beside a snapshot that is not sealed.
     ///
     /// # Errors
-    /// - [`Error::Pool`] when nothing was computed yet, or the file cannot be written.
+    /// - [`Error::Pool`] when nothing was computed yet, the file cannot be written, or the checkpoint has
+    ///   changed since it was opened.
     /// - [`Error::Unsaveable`] for random weights.
-    pub fn save(&mut self, path: impl AsRef<Path>, seal: Option<&Seal>) -> Result<usize> {
+    pub fn save(&self, path: impl AsRef<Path>, seal: Option<&Seal>) -> crate::Result<usize> {
         let path = path.as_ref();
-        let identity = self.identity(path)?;
+        let cache = self.computed.cache.as_ref().ok_or(autoglm_kvcache::Error::Nothing)?;
+        let identity = self.identity(path, seal)?;
         let units: Vec<Unit> = self.computed.assembly.units().collect();
-        let empty = || autoglm_kvcache::Error::Units { units: 0, rows: 0, held: 0 };
-        let cache = self.computed.cache.as_ref().ok_or_else(empty)?;
         let mut rows = 0;
         let computed = units.iter().take_while(|unit| {
             rows += unit.rows();
             rows <= cache.rows()
         });
         let units = &units[..computed.count()];
-        cache.pool().save(cache, units, &identity, path, seal)?;
+        cache.save(units, &identity, path, seal)?;
         Ok(units.iter().map(Unit::rows).sum())
     }
 
@@ -84,18 +86,19 @@ impl Session {
     /// - [`Error::Pool`] for a file that cannot be read, is damaged, is of other weights, precision, format,
     ///   tenant or version, or for which the budget has no room.
     /// - [`Error::Unsaveable`] for random weights.
-    pub fn load(&mut self, name: &str, path: impl AsRef<Path>, seal: Option<&Seal>) -> Result<usize> {
+    pub fn load(&mut self, name: &str, path: impl AsRef<Path>, seal: Option<&Seal>) -> crate::Result<usize> {
         let path = path.as_ref();
-        let identity = self.identity(path)?;
+        let identity = self.identity(path, seal)?;
         let past = self.model.past();
         let root = past.root(self.salt);
         let (cache, _) = past.pool().load(&identity, root, self.model.context(), path, seal)?;
-        Ok(past.pool().pin(name, &cache)?)
+        Ok(cache.pin(name)?)
     }
 
-    fn identity(&self, path: &Path) -> Result<Identity> {
+    fn identity(&self, path: &Path, seal: Option<&Seal>) -> crate::Result<Identity> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let weights = self.model.origin().digest(folder)?;
+        // A sealed snapshot is not believed because of a file that anybody could have written.
+        let weights = self.model.origin().digest(seal.is_none().then_some(folder))?;
         Ok(Identity { salt: self.salt, weights, ..self.model.past().identity().clone() })
     }
 }

@@ -159,7 +159,14 @@ impl Eyes {
     /// The rows of a picture in a context of `limit`, of which `taken` are taken. Whether they fit is known
     /// before the tower runs, which takes seconds.
     #[cfg(feature = "vision")]
-    pub(crate) fn see(&self, run: &Run<'_>, picture: &Part, taken: usize, limit: usize) -> Result<Embeds> {
+    pub(crate) fn see(
+        &self,
+        run: &Run<'_>,
+        _salt: [u8; 32],
+        picture: &Part,
+        taken: usize,
+        limit: usize,
+    ) -> Result<Embeds> {
         let Some(seeing) = &self.seeing else {
             return Err(Error::ModalityOff { modality: "pictures", why: "its checkpoint has no vision tower" });
         };
@@ -178,13 +185,13 @@ impl Eyes {
         }
         let encode = || Ok(seeing.tower.encode(run, &patches)?);
         #[cfg(feature = "kvcache")]
-        return seeing.seen.get_or_encode(patches.digest(), encode);
+        return seeing.seen.get_or_encode(_salt, patches.digest(), encode);
         #[cfg(not(feature = "kvcache"))]
         encode()
     }
 
     #[cfg(not(feature = "vision"))]
-    pub(crate) fn see(&self, _: &Run<'_>, _: &Part, _: usize, _: usize) -> Result<Embeds> {
+    pub(crate) fn see(&self, _: &Run<'_>, _: [u8; 32], _: &Part, _: usize, _: usize) -> Result<Embeds> {
         Err(Error::ModalityOff { modality: "pictures", why: "it was built without the feature `vision`" })
     }
 }

@@ -119,7 +119,7 @@ impl Model {
             rounds: precision.is_some_and(Precision::rounds),
             weights_bytes,
             isa,
-            past: Past::new(decoder.config(), attention, numbers(precision, isa), options)?,
+            past: Past::new(decoder.config(), (attention, numbers(precision, isa)), &[config.to_string()], options)?,
             #[cfg(feature = "kvcache")]
             origin: Origin::of(files),
             decoder,
@@ -160,7 +160,7 @@ impl Model {
             rounds: options.precision.is_some_and(Precision::rounds),
             weights_bytes,
             isa,
-            past: Past::new(decoder.config(), attention, numbers(options.precision, isa), options)?,
+            past: Past::new(decoder.config(), (attention, numbers(options.precision, isa)), &[], options)?,
             #[cfg(feature = "kvcache")]
             origin: Origin::Random,
             decoder,
@@ -217,7 +217,7 @@ impl Model {
         let mut taken = ids.len() - images.len();
         let mut embeds = Vec::new();
         for (i, bytes) in images.enumerate() {
-            let seen = self.see(&Part::Image(bytes?), taken);
+            let seen = self.see([0; 32], &Part::Image(bytes?), taken);
             let (seen, _) = seen.map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
             taken += seen.len();
             embeds.push(seen);
@@ -269,10 +269,10 @@ impl Model {
         self.inner.workers.threads()
     }
 
-    /// The rows of a picture beside `taken` others, and how long they took.
-    pub(crate) fn see(&self, picture: &Part, taken: usize) -> Result<(Embeds, Duration)> {
+    /// The rows of a picture, for the tenant of this salt, beside `taken` others, and how long they took.
+    pub(crate) fn see(&self, salt: [u8; 32], picture: &Part, taken: usize) -> Result<(Embeds, Duration)> {
         let start = Instant::now();
-        let embeds = self.inner.eyes.see(&self.run(), picture, taken, self.context())?;
+        let embeds = self.inner.eyes.see(&self.run(), salt, picture, taken, self.context())?;
         Ok((embeds, start.elapsed()))
     }
 
@@ -308,12 +308,6 @@ impl Model {
     #[cfg(feature = "kvcache")]
     pub(crate) fn origin(&self) -> &Origin {
         &self.inner.origin
-    }
-
-    /// Ends a pin that [`Session::pin`] set. → whether there was one.
-    #[cfg(feature = "kvcache")]
-    pub fn unpin(&self, name: &str) -> bool {
-        self.inner.past.pool().unpin(name)
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {

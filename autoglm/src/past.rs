@@ -28,12 +28,12 @@ mod pooled {
     }
 
     impl Past {
-        /// `numbers` names everything besides the configuration that changes bits: precision and, where it
+        /// `files` are the texts of configuration files. `numbers` names everything besides the configuration that changes bits: precision and, where it
         /// does, the instruction set.
         pub(crate) fn new(
             config: &TextConfig,
-            format: KvFormat,
-            numbers: String,
+            (format, numbers): (KvFormat, String),
+            files: &[String],
             options: &OpenOptions,
         ) -> Result<Self> {
             // Weights may be changed on disk between two openings in one process, so each is one of a kind.
@@ -43,8 +43,14 @@ mod pooled {
             let format = options.kv_format.unwrap_or(format);
             let shape = Shape::new(config.num_hidden_layers, config.num_key_value_heads, config.head_dim, format)?;
             let limit = config.max_position_embeddings;
-            let pool = Pool::new(shape, options.kv_budget.unwrap_or_else(|| shape.bytes(limit)))?;
-            let identity = Identity { salt: [0; 32], weights, precision: numbers, config: format!("{config:?}") };
+            // A session that goes on in the middle of a block holds a copy of it beside the one that is known.
+            let whole = || shape.bytes(limit.saturating_add(autoglm_kvcache::BLOCK_TOKENS));
+            let pool = Pool::new(shape, options.kv_budget.unwrap_or_else(whole))?;
+            let mut described = autoglm_kvcache::digest::Hasher::new();
+            described.update("decoder", format!("{config:?}").as_bytes());
+            files.iter().for_each(|file| described.update("file", file.as_bytes()));
+            let config = described.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+            let identity = Identity { salt: [0; 32], weights, precision: numbers, config };
             Ok(Self { pool, identity, limit })
         }
 
@@ -80,12 +86,12 @@ mod pooled {
             });
             let computed = computed.count();
             // Cannot fail: these units are rows of the cache.
-            let _ = self.pool.commit(cache, &units[..computed]);
+            let _ = cache.commit(&units[..computed]);
         }
 
         /// Forgets all but the first `keep` rows, for others as well where nobody uses the rest.
         pub(crate) fn forget(&self, cache: &mut Cache, keep: usize) -> Result<()> {
-            Ok(self.pool.forget(cache, keep)?)
+            Ok(cache.forget(keep)?)
         }
     }
 }
@@ -111,7 +117,12 @@ mod single {
     }
 
     impl Past {
-        pub(crate) fn new(config: &TextConfig, format: KvFormat, _: String, _: &OpenOptions) -> Result<Self> {
+        pub(crate) fn new(
+            config: &TextConfig,
+            (format, _): (KvFormat, String),
+            _: &[String],
+            _: &OpenOptions,
+        ) -> Result<Self> {
             Ok(Self {
                 layers: config.num_hidden_layers,
                 kv_heads: config.num_key_value_heads,

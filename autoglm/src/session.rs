@@ -68,7 +68,11 @@ impl Session {
     #[cfg(feature = "kvcache")]
     #[must_use]
     pub fn of_tenant(mut self, salt: [u8; 32]) -> Self {
-        self.salt = salt;
+        if salt != self.salt {
+            self.salt = salt;
+            // What was computed under another salt stays there.
+            self.computed = Computed { assembly: Assembly::new(self.model.context()), rows: 0, cache: None };
+        }
         self
     }
 
@@ -91,7 +95,7 @@ impl Session {
         let content = match part {
             Part::Text(text) => Content::Text(text),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
-                let (embeds, took) = self.model.see(&picture, 0)?;
+                let (embeds, took) = self.model.see(self.salt, &picture, 0)?;
                 self.vision += took;
                 self.media.push(embeds);
                 Content::Image
@@ -105,8 +109,8 @@ impl Session {
     }
 
     /// Takes all pictures out of the turns so far, as the phone agent does before it shows the next
-    /// screenshot. What stands before the first picture stays computed; the memory of the rest is given
-    /// back at once.
+    /// screenshot. What stands before the first picture stays computed; with the feature `kvcache` the
+    /// memory of the rest is free for others at once.
     pub fn forget_images(&mut self) {
         if self.media.is_empty() {
             return;
@@ -119,12 +123,16 @@ impl Session {
         self.vision = Duration::ZERO;
         // What the turns have in common with what they were: a picture's marker goes with it.
         let left = self.written(&self.messages, false);
-        let kept = left.map_or(0, |(left, _)| self.computed.assembly.common_rows(&left)).min(self.computed.rows);
+        let left = left.map_or_else(|_| Assembly::new(self.model.context()), |(left, _)| left);
+        let kept = self.computed.assembly.common_rows(&left).min(self.computed.rows);
         if let Some(cache) = &mut self.computed.cache
-            && self.model.past().forget(cache, kept).is_ok()
+            && self.model.past().forget(cache, kept).is_err()
         {
-            self.computed.rows = kept;
+            // Cannot be: it has these rows. Were it so, everything would be computed anew.
+            self.computed.cache = None;
         }
+        self.computed.rows = if self.computed.cache.is_some() { kept } else { 0 };
+        self.computed.assembly = left;
     }
 
     /// Starts the model's turn. The iterator computes as it is pulled, the prompt at the first pull;
@@ -230,7 +238,9 @@ impl Session {
     /// second. → rows that were computed.
     ///
     /// # Errors
-    /// As for [`Session::reply`].
+    /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
+    /// - [`autoglm_fusion::Error::Oversize`] when the conversation exceeds the context.
+    /// - [`Error::Text`] when keys and values exceed their budget.
     pub fn anticipate(&mut self, mut go_on: impl FnMut() -> bool) -> Result<usize> {
         // Whatever the user may say next, the prompt begins with what two different words have in common.
         let [one, other] = ["a", "0"].map(|word| {
@@ -261,10 +271,16 @@ impl Session {
     /// # Errors
     /// [`Error::Pool`] when nothing was computed yet.
     #[cfg(feature = "kvcache")]
-    pub fn pin(&mut self, name: &str) -> Result<usize> {
+    pub fn pin(&self, name: &str) -> Result<usize> {
         let unknown = || autoglm_kvcache::Error::Unknown { name: name.to_owned() };
         let cache = self.computed.cache.as_ref().ok_or_else(unknown)?;
-        Ok(cache.pool().pin(name, cache)?)
+        Ok(cache.pin(name)?)
+    }
+
+    /// Ends a pin of this tenant's. → whether there was one.
+    #[cfg(feature = "kvcache")]
+    pub fn unpin(&self, name: &str) -> bool {
+        self.model.past().pool().unpin(self.model.past().root(self.salt), name)
     }
 
     /// A second conversation that begins like this one, for another sample of the same reply. What was

@@ -31,7 +31,7 @@ impl Trial {
     /// - [`Error::Rows`] when the picture alone has as many rows as the prompt, or more.
     /// - [`Error::Fusion`] when the rows do not fit the context.
     pub(crate) fn new(model: &Model, rows: usize, picture: Option<&Part>) -> Result<Self> {
-        let seen = picture.map(|picture| model.see(picture, 0)).transpose()?;
+        let seen = picture.map(|picture| model.see([0; 32], picture, 0)).transpose()?;
         let mut assembly = Assembly::new(model.context());
         let (mut vision, mut picture_rows) = (Duration::ZERO, 0);
         if let Some((embeds, took)) = seen {

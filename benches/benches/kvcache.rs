@@ -47,9 +47,9 @@ fn index(criterion: &mut Criterion) {
     let known = units(0);
     let (mut cache, _) = pool.open(root, &known, 0, LIMIT);
     fill(&mut cache, &Run::new(&workers), ROWS);
-    pool.commit(&mut cache, &known).expect("as many rows");
+    cache.commit(&known).expect("as many rows");
     group.bench_function("open", |b| b.iter(|| pool.open(root, black_box(&known), ROWS - 1, LIMIT).1));
-    group.bench_function("commit", |b| b.iter(|| pool.commit(&mut cache, black_box(&known))));
+    group.bench_function("commit", |b| b.iter(|| cache.commit(black_box(&known))));
     let other = Identity { salt: [1; 32], ..identity() }.root(pool.shape());
     group.bench_function("miss", |b| b.iter(|| pool.open(other, black_box(&known), ROWS - 1, LIMIT).1));
 }
@@ -83,7 +83,7 @@ fn snapshots(criterion: &mut Criterion) {
     let path = folder.path().join("system.kv");
     let mut group = criterion.benchmark_group("snapshot/1800 tokens of 4 layers");
     group.sample_size(10).throughput(Throughput::Bytes(pool.shape().bytes(ROWS)));
-    group.bench_function("save", |b| b.iter(|| pool.save(&cache, &units(0), &identity(), &path, None)));
+    group.bench_function("save", |b| b.iter(|| cache.save(&units(0), &identity(), &path, None)));
     group
         .bench_function("load", |b| b.iter(|| pool.load(&identity(), root, LIMIT, &path, None).expect("a snapshot").1));
 }

@@ -67,6 +67,30 @@ pub(super) fn store_value(group: &mut [Line], at: usize, value: &[f32]) {
     }
 }
 
+/// As [`Head::clear_from`].
+pub(super) fn clear_from(head: Head, keys: &mut [Line], values: &mut [Line], from: usize) {
+    let (first, at) = (from / LANES, from % LANES);
+    let (of_keys, of_values) = (head.key_lines(LANES), head.value_lines(LANES));
+    let end = keys.len().min((first + 1) * of_keys);
+    if at == 0 {
+        keys[first * of_keys..].fill(Line::ZERO);
+        values[first * of_values..].fill(Line::ZERO);
+        return;
+    }
+    keys[first * of_keys..end].iter_mut().for_each(|line| line.0[at..].fill(0));
+    keys[end..].fill(Line::ZERO);
+    let (group, rest) = values[first * of_values..].split_at_mut(of_values);
+    rest.fill(Line::ZERO);
+    let (codes, scales) = group.split_at_mut(of_values - 1);
+    scales[0].0[at..].fill(0);
+    let width = head.value_width();
+    let earlier = (1u32 << (at % PER_WORD * 8)) - 1;
+    for (r, lines) in codes.chunks_mut(width).enumerate().skip(at / PER_WORD) {
+        let mask = if r == at / PER_WORD { earlier } else { 0 };
+        lines.iter_mut().flat_map(|line| &mut line.0).for_each(|word| *word &= mask);
+    }
+}
+
 /// Lines that the keys or values of a tile take when they are widened, with their scales.
 pub(super) fn lines_per_tile(head: Head) -> usize {
     let group = head.wide().key_lines(LANES).max(head.wide().value_lines(LANES));

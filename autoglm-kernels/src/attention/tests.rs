@@ -390,3 +390,22 @@ fn buffers_that_are_too_short_are_named() {
     assert_eq!(of(ask(&[0.0; 4], 1, 3, &mut scratch)), "values of an attention");
     assert_eq!(of(ask(&[0.0; 4], 1, 2, &mut [])), "scratch of an attention");
 }
+
+#[test]
+fn what_is_cleared_was_never_stored() {
+    for format in FORMATS {
+        for d in [1, 5, 16, 18] {
+            let head = Head { dim: d, format };
+            let (k, v) = (sample(64 * d, 1), sample(64 * d, 2));
+            let whole = store(head, &k, &v);
+            for from in 0..=64 {
+                let (mut keys, mut values) = (whole.keys.clone(), whole.values.clone());
+                head.clear_from(&mut keys, &mut values, from);
+                let mut want = store(head, &k[..from * d], &v[..from * d]);
+                want.keys.resize(keys.len(), Line::ZERO);
+                want.values.resize(values.len(), Line::ZERO);
+                assert!(keys == want.keys && values == want.values, "{format:?} d {d} from {from}");
+            }
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! Files that are either there as a whole or not there.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use super::{Outcome, SnapshotError};
 
@@ -17,9 +20,7 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> Outcome<()>)
     let name = path.file_name().ok_or_else(|| std::io::Error::other("it has no name"))?.to_string_lossy();
     let prefix = format!(".{name}.");
     sweep(folder, &prefix)?;
-    let mut unfinished = tempfile::Builder::new().prefix(&prefix).suffix(UNFINISHED).tempfile_in(folder)?;
-    // Whoever sweeps sees by the lock that this one is being written.
-    unfinished.as_file().lock()?;
+    let mut unfinished = begin(folder, &prefix)?;
     write(unfinished.as_file_mut())?;
     unfinished.as_file().sync_all()?;
     unfinished.persist(path).map_err(|error| SnapshotError::Write(error.error))?;
@@ -29,19 +30,37 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut File) -> Outcome<()>)
     Ok(())
 }
 
+/// How often a file is begun again when somebody swept it away before it was locked.
+const BEGINNINGS: usize = 8;
+
+/// A file that is locked, by which whoever sweeps sees that it is being written.
+fn begin(folder: &Path, prefix: &str) -> std::io::Result<NamedTempFile> {
+    for _ in 0..BEGINNINGS {
+        let unfinished = tempfile::Builder::new().prefix(prefix).suffix(UNFINISHED).tempfile_in(folder)?;
+        match unfinished.as_file().lock() {
+            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            _ if unfinished.path().exists() => return Ok(unfinished),
+            _ => {}
+        }
+    }
+    Err(std::io::Error::other("others keep removing it while it is written"))
+}
+
 /// Removes what writers that were killed have left.
 fn sweep(folder: &Path, prefix: &str) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(prefix) && name.ends_with(UNFINISHED) {
-            let abandoned = OpenOptions::new().write(true).open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-            if abandoned {
-                // Somebody else may have swept it in between.
-                let _ = std::fs::remove_file(entry.path());
-            }
+        if name.starts_with(prefix) && name.ends_with(UNFINISHED) && is_abandoned(&entry.path()) {
+            // Somebody else may have swept it in between.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
     Ok(())
+}
+
+/// Whether nobody writes a file. Where files cannot be locked, as on Android, nobody can tell.
+fn is_abandoned(path: &Path) -> bool {
+    OpenOptions::new().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
 }

@@ -81,14 +81,21 @@ proptest! {
             check(root(1), &units, &after);
             prop_assert_eq!((after.units, &after.blocks), (units.len(), &all));
             if i % 3 == 2 {
-                // What others lead through stays; what is found afterwards is still right.
+                // What nobody leases goes, and what parts from it before stays.
                 tree.forget(id, kept);
-                let left = tree.find(root(1), &units, usize::MAX);
-                check(root(1), &units, &left);
-                let shared = known.iter().map(|k| common(k, &units, usize::MAX)).max().unwrap_or(0);
-                prop_assert!(left.units >= shared.max(common(&units, &units, kept).min(units.len())));
-                prop_assert!(left.units == units.len() || left.units <= shared.max(common(&units, &units, kept)));
-                known.push(units[..left.units].to_vec());
+                let end = common(&units, &units, kept);
+                known.push(units.clone());
+                for known in &mut known {
+                    if common(known, &units, usize::MAX) > end {
+                        known.truncate(end);
+                    }
+                }
+                for other in known.iter().chain([&units]) {
+                    let left = tree.find(root(1), other, usize::MAX);
+                    check(root(1), other, &left);
+                    let want = known.iter().map(|k| common(k, other, usize::MAX)).max();
+                    prop_assert_eq!(Some(left.units), want);
+                }
             } else {
                 known.push(units);
             }

@@ -75,6 +75,9 @@ fn a_pinned_prompt_outlasts_what_needs_its_memory() {
     ask(&mut common, vec![Part::text("打开相机")]);
     let pinned = common.pin("common").unwrap();
     drop(common);
+    let common = model.session();
+    let stranger = model.session().of_tenant([3; 32]);
+    assert!(!stranger.unpin("common"), "a name is a tenant's own");
     for i in 0..6 {
         ask(&mut model.session(), vec![Part::text(format!("{i} ").repeat(60))]);
     }
@@ -82,7 +85,7 @@ fn a_pinned_prompt_outlasts_what_needs_its_memory() {
     assert!(stats.evicted > 0 && stats.peak <= budget, "{stats:?}");
     let (rows, known) = ask(&mut model.session(), vec![Part::text("打开相机")]);
     assert_eq!(known, rows - 1);
-    assert!(pinned > known && model.unpin("common") && !model.unpin("common"));
+    assert!(pinned > known && common.unpin("common") && !common.unpin("common"));
     // More than the budget holds is an error that says so, and the session goes on.
     let mut large = model.session();
     large.push(Part::text("1 ".repeat(500))).unwrap();
@@ -166,9 +169,30 @@ fn a_checkpoint_that_changed_is_another_one() {
     assert!(std::error::Error::source(&refused).unwrap().to_string().contains("another checkpoint"), "{refused:?}");
 }
 
+#[test]
+fn keys_and_values_in_eight_bits_change_logits_by_less_than_a_hundredth() {
+    let numbers = |format| {
+        let mut session = model(None, Some(format)).session();
+        session.system("今天的日期是 2026-11-25。你是一个智能体。".repeat(8));
+        let mut all = Vec::new();
+        for text in ["打开相机", "go back", "回到桌面", "wait a moment"] {
+            session.push(Part::text(text)).unwrap();
+            all.extend(logits(&mut session).0.into_iter().map(|bits| f64::from(f32::from_bits(bits))));
+        }
+        all
+    };
+    let (exact, rounded) = (numbers(KvFormat::F32), numbers(KvFormat::Int8));
+    let square = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
+    let error = square(&mut exact.iter().zip(&rounded).map(|(a, b)| a - b)) / square(&mut exact.iter().copied());
+    assert!(error > 0.0 && error.sqrt() < 0.01, "{}", error.sqrt());
+}
+
 #[cfg(feature = "vision")]
 mod seeing {
     use super::*;
+
+    /// Conversations whose logits are computed twice.
+    const WARM: usize = 520;
 
     fn screen(i: usize) -> Part {
         Part::image(autoglm_tiny::SCREENS[i % autoglm_tiny::SCREENS.len()].1)
@@ -246,12 +270,16 @@ mod seeing {
         ];
         let words = ["打开相机", "go back", "回到桌面", "wait a moment", "点击屏幕上的图标，然后返回。"];
         let mut rng = fastrand::Rng::with_seed(11);
+        let mut tenants = 0u64;
         for (precision, format) in formats {
             let shared = model(precision, format);
             let mut sessions = [shared.session(), shared.session()];
             let mut reused = 0;
-            for _ in 0..8 {
+            for round in 0..WARM / formats.len() {
                 let session = &mut sessions[rng.usize(0..2)];
+                if round % 10 == 9 {
+                    *session = shared.session();
+                }
                 match rng.u8(0..4) {
                     0 => session.forget_images(),
                     1 => drop(session.anticipate(|| true).unwrap()),
@@ -264,8 +292,15 @@ mod seeing {
                 session.push(Part::text(words[rng.usize(0..words.len())])).unwrap();
                 let (warm, known) = logits(session);
                 reused += known;
-                let (cold, _) = logits(&mut cold(session, &model(precision, format)));
-                assert_eq!(warm, cold, "{precision:?} {format:?} {known}");
+                // A tenant of whom nothing is known.
+                tenants += 1;
+                let mut salt = [1; 32];
+                salt[..8].copy_from_slice(&tenants.to_le_bytes());
+                let mut cold = cold(session, &shared);
+                cold = cold.of_tenant(salt);
+                let (cold, none) = logits(&mut cold);
+                assert_eq!(none, 0);
+                assert!(warm == cold, "{precision:?} {format:?}: {known} rows were known");
                 ask(session, vec![]);
             }
             assert!(reused > 0);
