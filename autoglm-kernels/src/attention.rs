@@ -222,7 +222,7 @@ impl Head {
         group.iter_mut().for_each(|line| line.0[word..].fill(0));
         rest.fill(Line::ZERO);
         let per_word = self.format.per_word();
-        let half = from % per_word != 0;
+        let half = !from.is_multiple_of(per_word);
         let (row, rest) =
             values[from / per_word * self.value_width()..].split_at_mut(if half { self.value_width() } else { 0 });
         // The lower half is the token before.
