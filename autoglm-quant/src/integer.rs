@@ -13,6 +13,9 @@ use crate::Packed;
 /// others, and the longest wait is for an eighth of it.
 const PIECES: usize = 8;
 
+/// A strip of answers is at most this part of a thread's share of what is left.
+const SHARE: usize = 3;
+
 /// What happens to the input before it is quantised.
 #[derive(Debug)]
 pub enum Prepare {
@@ -101,9 +104,10 @@ impl Integer {
         let quantised = Rows::new(&weights, &codes, &scales, &sums).map_err(|source| self.failed(source))?;
 
         let mut out = run.zeros(rows * weights.n());
-        let panels = weights.panels().div_ceil(PIECES * run.threads()).max(1);
-        let strips = Block::new(&mut out, weights.n()).strips(panels * weights.panel());
-        let strips = strips.enumerate().map(|(i, strip)| (i * panels, strip)).collect();
+        // One row is as fast as memory, which likes long strips; several rows are as fast as the last thread.
+        let least = if rows == 1 { weights.panels().div_ceil(PIECES * run.threads()) } else { 1 };
+        let widths = widths(weights.panels(), least, run.threads());
+        let strips = strips(Block::new(&mut out, weights.n()), weights.panel(), widths);
         run.for_each(strips, |(first, strip)| gemm(self.isa, &weights, quantised, first, strip));
         Ok(out)
     }
@@ -129,6 +133,32 @@ impl Integer {
             }
         });
     }
+}
+
+/// How many of `panels` panels each strip has: all `least` where that is more than one, else fewer and fewer
+/// towards the end, where a thread that is done waits for the others.
+fn widths(panels: usize, least: usize, threads: usize) -> Vec<usize> {
+    let (mut widths, mut left) = (Vec::new(), panels);
+    while left > 0 {
+        let share = if least > 1 { least } else { (left / (SHARE * threads)).max(1) };
+        widths.push(share.min(left));
+        left -= share.min(left);
+    }
+    widths
+}
+
+/// Cuts answers into strips of so many panels of `panel` outputs, each with its first panel.
+fn strips(answers: Block<'_>, panel: usize, widths: Vec<usize>) -> Vec<(usize, Block<'_>)> {
+    let (mut rest, mut first) = (answers, 0);
+    let cut = |panels: usize| {
+        let columns = (panels * panel).min(rest.columns());
+        let all = std::mem::replace(&mut rest, Block::new(&mut [], 1));
+        let (strip, after) = all.split_columns(columns);
+        rest = after;
+        first += panels;
+        (first - panels, strip)
+    };
+    widths.into_iter().map(cut).collect()
 }
 
 impl Projection for Integer {
@@ -158,5 +188,26 @@ impl Projection for Integer {
 
     fn bytes(&self) -> u64 {
         self.packed.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_cover_the_panels_once_and_get_narrower() {
+        for (panels, threads) in [(1, 1), (1, 8), (7, 2), (428, 2), (64, 3), (2368, 16)] {
+            let narrowing = widths(panels, 1, threads);
+            assert_eq!(narrowing.iter().sum::<usize>(), panels);
+            assert!(narrowing.is_sorted_by(|a, b| a >= b) && narrowing.last() == Some(&1));
+            assert!(narrowing.len() <= 20 * SHARE * threads);
+            let even = widths(panels, 5, threads);
+            assert_eq!((even.iter().sum::<usize>(), even.len()), (panels, panels.div_ceil(5)));
+        }
+        let mut answers = vec![0f32; 2 * 250];
+        let strips = strips(Block::new(&mut answers, 250), 64, vec![2, 1, 1]);
+        let cut: Vec<(usize, usize)> = strips.iter().map(|(first, strip)| (*first, strip.columns())).collect();
+        assert_eq!(cut, [(0, 128), (2, 64), (3, 58)]);
     }
 }
