@@ -4,7 +4,7 @@
 //! of change and inode, and only computed again when one of them differs.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -125,7 +125,10 @@ fn of_file(file: &FileState, known: &mut Vec<Known>) -> std::io::Result<[u8; 32]
 
 /// What is remembered; none where the file is there and says something else.
 fn recall(remembered: &Path) -> Option<Vec<Known>> {
-    let Ok(file) = File::open(remembered) else { return Some(Vec::new()) };
+    let file = match File::open(remembered) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some(Vec::new()),
+        opened => opened.ok()?,
+    };
     let mut text = Vec::new();
     file.take(REMEMBERED_BYTES).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()

@@ -96,7 +96,8 @@ impl PooledCache {
 impl Pool {
     /// Loads what [`PooledCache::save`] wrote, for sequences under `root`. `identity` says what the keys and
     /// values must depend on. → a cache that holds them, and their units. Nothing of a file that is not
-    /// whole, or is of something else, gets into the pool, and nothing else has to go for it.
+    /// whole, or is of something else, gets into the pool. What is sound, or sealed and changed by somebody
+    /// who made the digest anew, may push out prefixes that nobody uses.
     ///
     /// # Errors
     /// - [`Error::Snapshot`] for a file that cannot be read, is damaged, or is of other weights, another
@@ -177,6 +178,11 @@ impl Pool {
             Ok::<_, SnapshotError>(bytes)
         };
         let units = unit::read_all(&chunk(0, header.units_bytes())?).ok_or(SnapshotError::Damaged)?;
+        // Positions are counted in 32 bits.
+        let end = units.iter().try_fold(0u32, |end, unit| end.checked_add(unit.advance()));
+        if end.is_none() || rows_of(&units) != header.rows() {
+            return Err(SnapshotError::Damaged);
+        }
         let mut blocks = Vec::with_capacity(header.blocks());
         for index in 0..header.blocks() {
             let bytes = chunk(index as u64 + 1, self.shape().block_bytes(index))?;
@@ -188,7 +194,7 @@ impl Pool {
         let mut stored = [0; 32];
         from.inner.read_exact(&mut stored).map_err(SnapshotError::Read)?;
         // Compared in constant time, as a key would be.
-        if digest != blake3::Hash::from_bytes(stored) || rows_of(&units) != header.rows() {
+        if digest != blake3::Hash::from_bytes(stored) {
             return Err(SnapshotError::Damaged);
         }
         Ok((units, blocks, header.rows()))

@@ -105,12 +105,17 @@ fn units_that_are_made_up_are_damage() {
     let pool = pool(KvFormat::Bf16);
     let (mut cache, _) = pool.open(identity().root(pool.shape()), &[], 0, LIMIT);
     compute(&mut cache, 75);
-    let media = |tokens| Unit::Media {
+    let sized = |tokens, width| Unit::Media {
         digest: autoglm_core::MediaDigest([9; 32]),
         modality: autoglm_core::Modality::Image,
         tokens,
-        extent: [1, 2, 3],
+        extent: [1, 2, width],
     };
+    // Positions beyond 32 bits, first.
+    cache.save(&[sized(70, u32::MAX), sized(5, 1)], &identity(), &path, None).expect("a folder to write to");
+    let other = self::pool(KvFormat::Bf16);
+    assert!(matches!(load(&other, &path, &identity(), None), Err(SnapshotError::Damaged)));
+    let media = |tokens| sized(tokens, 3);
     cache.save(&[media(70), media(5)], &identity(), &path, None).expect("a folder to write to");
     let mut bytes = std::fs::read(&path).expect("the file");
     // The rows of both media: what they say is changed, and the digest with it.

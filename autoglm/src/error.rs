@@ -108,9 +108,10 @@ pub enum Error {
     /// The decoder, the tokenizer, the template, the sampler.
     #[error(transparent)]
     Text(#[from] autoglm_text::Error),
-    /// Random weights are gone with the process, and what was computed with them.
+    /// Random weights are gone with the process, and what was computed with them; files that may not be
+    /// listed cannot be told from others.
     #[cfg(feature = "kvcache")]
-    #[error("a model of random weights has nothing that another process could use")]
+    #[error("the weights are random, or their directory may not be listed: no other process could know them")]
     Unsaveable,
     /// The pool of keys and values.
     #[cfg(feature = "kvcache")]

@@ -15,8 +15,8 @@ pub(crate) enum Origin {
     Files(Vec<FileState>),
     /// What is compiled into the program.
     Embedded(&'static [(&'static str, &'static [u8])]),
-    /// Random numbers, which no other process has.
-    Random,
+    /// Random numbers, which no other process has, or files that cannot be looked at.
+    Unknown,
 }
 
 /// What remembers the digests of checkpoints, in the folder of the snapshots.
@@ -28,13 +28,15 @@ impl Origin {
         if let Some(contents) = files.contents() {
             return Self::Embedded(contents);
         }
-        let entries = std::fs::read_dir(files.path("")).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_weights = |path: &PathBuf| path.extension().is_some_and(|e| e == "safetensors");
-        let mut paths: Vec<PathBuf> = entries.filter(is_weights).collect();
-        paths.sort();
-        let states: Result<Vec<FileState>, _> = paths.iter().map(|path| FileState::of(path)).collect();
+        let look = || {
+            let entries: Vec<_> = std::fs::read_dir(files.path("")).ok()?.collect::<Result<_, _>>().ok()?;
+            let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(is_weights).collect();
+            paths.sort();
+            paths.iter().map(|path| FileState::of(path).ok()).collect::<Option<Vec<_>>>()
+        };
         // What cannot be looked at cannot be told from another, either.
-        states.map_or(Self::Random, Self::Files)
+        look().filter(|files| !files.is_empty()).map_or(Self::Unknown, Self::Files)
     }
 
     /// A digest of the weights; what it takes to compute it is remembered in `folder`, where one is given.
@@ -46,7 +48,7 @@ impl Origin {
                 files.iter().for_each(|(name, bytes)| hasher.update(name, bytes));
                 Ok(hasher.finish())
             }
-            Self::Random => Err(Error::Unsaveable),
+            Self::Unknown => Err(Error::Unsaveable),
         }
     }
 }
@@ -62,7 +64,7 @@ impl Session {
     /// # Errors
     /// - [`Error::Pool`] when nothing was computed yet, the file cannot be written, or the checkpoint has
     ///   changed since it was opened.
-    /// - [`Error::Unsaveable`] for random weights.
+    /// - [`Error::Unsaveable`] for random weights, and for a directory that may not be listed.
     pub fn save(&self, path: impl AsRef<Path>, seal: Option<&Seal>) -> crate::Result<usize> {
         let path = path.as_ref();
         let cache = self.computed.cache.as_ref().ok_or(autoglm_kvcache::Error::Nothing)?;
@@ -79,13 +81,13 @@ impl Session {
     }
 
     /// Loads what [`Session::save`] wrote and pins it under a name: this and other sessions of the same
-    /// tenant find it. → rows that were loaded. An error leaves everything as it was; what is not loaded is
+    /// tenant find it. → rows that were loaded. After an error nothing of the file is there; what is not loaded is
     /// computed.
     ///
     /// # Errors
     /// - [`Error::Pool`] for a file that cannot be read, is damaged, is of other weights, precision, format,
     ///   tenant or version, or for which the budget has no room.
-    /// - [`Error::Unsaveable`] for random weights.
+    /// - [`Error::Unsaveable`] for random weights, and for a directory that may not be listed.
     pub fn load(&mut self, name: &str, path: impl AsRef<Path>, seal: Option<&Seal>) -> crate::Result<usize> {
         let path = path.as_ref();
         let identity = self.identity(path, seal)?;

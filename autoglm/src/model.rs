@@ -95,6 +95,9 @@ impl Model {
         let stored = Stored::read(&config, options)?;
         let text = TextConfig::from_json(&config)?;
         let image_token = token_field(&config, "image_token_id", text.vocab_size)?;
+        // Looked at before they are opened: whoever replaces them in between is noticed later.
+        #[cfg(feature = "kvcache")]
+        let origin = Origin::of(files);
         let checkpoint = Arc::new(Checkpoint::open(files)?);
         // Names are built per layer, so a config may not claim more layers than the header has tensors.
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
@@ -121,7 +124,7 @@ impl Model {
             isa,
             past: Past::new(decoder.config(), (attention, numbers(precision, isa)), &[config.to_string()], options)?,
             #[cfg(feature = "kvcache")]
-            origin: Origin::of(files),
+            origin,
             decoder,
             eyes,
             chat: Chat::read(files)?,
@@ -162,7 +165,7 @@ impl Model {
             isa,
             past: Past::new(decoder.config(), (attention, numbers(options.precision, isa)), &[], options)?,
             #[cfg(feature = "kvcache")]
-            origin: Origin::Random,
+            origin: Origin::Unknown,
             decoder,
             eyes,
             chat: Err(PathBuf::from("(random weights)").join(TOKENIZER)),

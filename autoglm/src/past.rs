@@ -44,7 +44,8 @@ mod pooled {
             let shape = Shape::new(config.num_hidden_layers, config.num_key_value_heads, config.head_dim, format)?;
             let limit = config.max_position_embeddings;
             // A session that goes on in the middle of a block holds a copy of it beside the one that is known.
-            let whole = || shape.bytes(limit.saturating_add(autoglm_kvcache::BLOCK_TOKENS));
+            let block = shape.block_bytes(0).max(shape.block_bytes(1));
+            let whole = || shape.bytes(limit).saturating_add(block);
             let pool = Pool::new(shape, options.kv_budget.unwrap_or_else(whole))?;
             let mut described = autoglm_kvcache::digest::Hasher::new();
             described.update("decoder", format!("{config:?}").as_bytes());

@@ -52,15 +52,21 @@ fn sweep(folder: &Path, prefix: &str) -> std::io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(prefix) && name.ends_with(UNFINISHED) && is_abandoned(&entry.path()) {
-            // Somebody else may have swept it in between.
+        if name.starts_with(prefix)
+            && name.ends_with(UNFINISHED)
+            && let Some(locked) = abandoned(&entry.path())
+        {
+            // Somebody else may have swept it in between. Who has just made it waits for the lock, and then
+            // sees that it is gone.
             let _ = std::fs::remove_file(entry.path());
+            drop(locked);
         }
     }
     Ok(())
 }
 
-/// Whether nobody writes a file. Where files cannot be locked, as on Android, nobody can tell.
-fn is_abandoned(path: &Path) -> bool {
-    OpenOptions::new().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
+/// A file that nobody writes, locked. Where files cannot be locked, as on Android, nobody can tell.
+fn abandoned(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().write(true).open(path).ok()?;
+    file.try_lock().is_ok().then_some(file)
 }
