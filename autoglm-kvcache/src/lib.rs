@@ -2,7 +2,7 @@
 //!
 //! A phone agent sends the same long system prompt and a growing history at every step, and one new
 //! screenshot. A [`Pool`] remembers what was computed of them: [`Pool::open`] finds the longest known
-//! beginning of a prompt, to the token, and [`Pool::commit`] makes a step's rows known. Results are the
+//! beginning of a prompt, to the token, and [`PooledCache::commit`] makes a step's rows known. Results are the
 //! same bits as without a pool, because a row's bits do not depend on the rows that it was computed with.
 //!
 //! ```text
