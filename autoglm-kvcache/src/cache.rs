@@ -57,6 +57,17 @@ impl PooledCache {
         self.root
     }
 
+    /// The beginning of `units` all of whose rows are here.
+    #[must_use]
+    pub fn held<'u>(&self, units: &'u [Unit]) -> &'u [Unit] {
+        let (mut rows, here) = (0usize, self.rows());
+        let whole = units.iter().take_while(|unit| {
+            rows = rows.saturating_add(unit.rows());
+            rows <= here
+        });
+        &units[..whole.count()]
+    }
+
     /// Makes known what this sequence holds: `units`, which are all of its rows or a beginning of them. Where
     /// others computed the same before, it goes on with their blocks and its own are freed.
     ///

@@ -78,6 +78,12 @@ pub fn of_files(files: &[FileState], remembered: Option<&Path>) -> Result<[u8; 3
     Ok(all.finish())
 }
 
+/// A digest as people and files write it.
+#[must_use]
+pub fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A digest of named contents.
 #[derive(Debug, Default)]
 pub struct Hasher {

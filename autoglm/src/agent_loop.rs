@@ -6,7 +6,7 @@ use autoglm_core::{KvCache, TokenId, Unit};
 use autoglm_fusion::Assembly;
 
 use crate::past::Cache;
-use crate::trial::compute;
+use crate::trial::{compute, token};
 use crate::{Model, Part, Result};
 
 /// Rows of the agent's system prompt: the Chinese one of AutoGLM has about as many.
@@ -98,9 +98,4 @@ impl AgentLoop {
         let step = self.steps;
         Ok(AgentStep { step, prompt_tokens: rows, reused_tokens: reused, ttft_warm, ttft_cold, vision, kv_bytes })
     }
-}
-
-/// Ids that differ from each other, far from the special ones.
-fn token(i: usize) -> TokenId {
-    TokenId((i * 37 % 1000) as u32)
 }

@@ -70,12 +70,7 @@ impl Session {
         let cache = self.computed.cache.as_ref().ok_or(autoglm_kvcache::Error::Nothing)?;
         let identity = self.identity(path, seal)?;
         let units: Vec<Unit> = self.computed.assembly.units().collect();
-        let mut rows = 0;
-        let computed = units.iter().take_while(|unit| {
-            rows += unit.rows();
-            rows <= cache.rows()
-        });
-        let units = &units[..computed.count()];
+        let units = cache.held(&units);
         cache.save(units, &identity, path, seal)?;
         Ok(units.iter().map(Unit::rows).sum())
     }

@@ -28,8 +28,8 @@ mod pooled {
     }
 
     impl Past {
-        /// `files` are the texts of configuration files. `numbers` names everything besides the configuration that changes bits: precision and, where it
-        /// does, the instruction set.
+        /// `files` are the texts of configuration files. `numbers` names everything besides them that changes
+        /// bits: precision and, where it does, the instruction set.
         pub(crate) fn new(
             config: &TextConfig,
             (format, numbers): (KvFormat, String),
@@ -50,7 +50,7 @@ mod pooled {
             let mut described = autoglm_kvcache::digest::Hasher::new();
             described.update("decoder", format!("{config:?}").as_bytes());
             files.iter().for_each(|file| described.update("file", file.as_bytes()));
-            let config = described.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+            let config = autoglm_kvcache::digest::hex(&described.finish());
             let identity = Identity { salt: [0; 32], weights, precision: numbers, config };
             Ok(Self { pool, identity, limit })
         }
@@ -80,14 +80,8 @@ mod pooled {
 
         /// Makes known what the cache has of `units`, in whole units.
         pub(crate) fn commit(&self, cache: &mut Cache, units: &[Unit]) {
-            let mut rows = 0;
-            let computed = units.iter().take_while(|unit| {
-                rows += unit.rows();
-                rows <= cache.rows()
-            });
-            let computed = computed.count();
             // Cannot fail: these units are rows of the cache.
-            let _ = cache.commit(&units[..computed]);
+            let _ = cache.commit(cache.held(units));
         }
 
         /// Forgets all but the first `keep` rows, for others as well where nobody uses the rest.
@@ -107,14 +101,10 @@ mod single {
     /// One session's past.
     pub(crate) type Cache = autoglm_core::DenseCache;
 
-    /// What a cache is made for.
+    /// What every session begins with.
     #[derive(Debug)]
     pub(crate) struct Past {
-        layers: usize,
-        kv_heads: usize,
-        head_dim: usize,
-        format: KvFormat,
-        limit: usize,
+        empty: Cache,
     }
 
     impl Past {
@@ -124,18 +114,14 @@ mod single {
             _: &[String],
             _: &OpenOptions,
         ) -> Result<Self> {
-            Ok(Self {
-                layers: config.num_hidden_layers,
-                kv_heads: config.num_key_value_heads,
-                head_dim: config.head_dim,
-                format,
-                limit: config.max_position_embeddings,
-            })
+            let TextConfig { num_hidden_layers, num_key_value_heads, head_dim, max_position_embeddings, .. } = *config;
+            let empty = Cache::new(num_hidden_layers, num_key_value_heads, head_dim, max_position_embeddings, format);
+            Ok(Self { empty })
         }
 
         /// An empty cache for a whole context.
         pub(crate) fn empty(&self) -> Cache {
-            Cache::new(self.layers, self.kv_heads, self.head_dim, self.limit, self.format)
+            self.empty.fork()
         }
 
         /// Nothing is known of any prompt: the session's own cache is all there is.

@@ -125,12 +125,17 @@ impl Trial {
         took
     }
 
-    /// Appends rows of text: ids that differ from each other, far from the special ones.
+    /// Appends rows of text.
     fn append(&mut self, rows: usize) -> Result<()> {
         let start = self.assembly.len();
-        let ids: Vec<TokenId> = (start..start + rows).map(|i| TokenId((i * 37 % 1000) as u32)).collect();
+        let ids: Vec<TokenId> = (start..start + rows).map(token).collect();
         Ok(self.assembly.append(&ids, &[], None)?)
     }
+}
+
+/// Token `i` of a made-up text: ids that differ from each other, far from the special ones.
+pub(crate) fn token(i: usize) -> TokenId {
+    TokenId((i * 37 % 1000) as u32)
 }
 
 /// Computes rows of a prompt behind those that the cache has. → how long that took.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, SnapshotError, UNITS_BYTES};
+use crate::digest::hex;
 use crate::shape::BLOCK_TOKENS;
 use crate::{Identity, NUMERICS, Shape};
 
@@ -24,10 +25,6 @@ pub(super) struct Header {
     units_bytes: u64,
     /// Sixteen bytes where the rest is sealed.
     nonce: Option<[u8; 16]>,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Header {
