@@ -11,11 +11,14 @@ from transformers import (
     Glm4ForCausalLM,
     Glm4vConfig,
     Glm4vForConditionalGeneration,
+    GlmAsrForConditionalGeneration,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
+import audio
 import configs
+import sounds
 import weights
 from configs import Case
 
@@ -93,7 +96,12 @@ def v5_config(case: Case) -> PreTrainedConfig:
             rope_parameters=rope,
             tie_word_embeddings=case.text.tied,
         )
-    return Glm4vConfig(
+    if case.config == "asr":
+        # Llama turns whole heads and has no such key.
+        del rope["partial_rotary_factor"]
+        return audio.asr_config(case, {**text_fields(case), "rope_parameters": rope})
+    ears = {"audio_config": audio.tower_fields(case)} if case.config == "ears" else {}
+    return (audio.EarsConfig if ears else Glm4vConfig)(
         text_config={
             **text_fields(case),
             "rope_parameters": {**rope, "mrope_section": list(case.text.mrope_section)},
@@ -101,6 +109,7 @@ def v5_config(case: Case) -> PreTrainedConfig:
         vision_config=vision_fields(case),
         tie_word_embeddings=case.text.tied,
         **MARKER_IDS,
+        **ears,
     )
 
 
@@ -163,11 +172,12 @@ def preprocessor_config(case: Case) -> dict:
 
 
 def model_class(case: Case) -> type[PreTrainedModel]:
-    return Glm4ForCausalLM if case.config == "glm4" else Glm4vForConditionalGeneration
+    special = {"glm4": Glm4ForCausalLM, "asr": GlmAsrForConditionalGeneration, "ears": audio.Ears}
+    return special.get(case.config, Glm4vForConditionalGeneration)
 
 
 def write(case: Case, directory: Path) -> None:
-    """Write the checkpoint, the pictures and the request; whatever lay there before goes."""
+    """Write the checkpoint, the pictures, the sounds and the request; whatever lay there before goes."""
     if directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True)
@@ -178,13 +188,17 @@ def write(case: Case, directory: Path) -> None:
     total = sum(p.numel() * p.element_size() for p in model.parameters())
     # Shards are filled greedily, so a little slack above a third gives three of them.
     shard = math.ceil(total / case.shards * 1.1) if case.shards > 1 else 2 * total
-    model.save_pretrained(directory, max_shard_size=shard)
+    legacy = case.audio is None or case.audio.legacy_names
+    model.save_pretrained(directory, max_shard_size=shard, save_original_format=legacy)
     found = len(list(directory.glob("*.safetensors")))
     if found != case.shards:
         raise ValueError(f"{case.name}: {found} shards instead of {case.shards}")
 
-    if case.config != "v5":
+    if case.config in ("flat", "flat-and-nested", "glm4"):
         write_json(directory / "config.json", legacy_config(case))
+    if case.config == "ears":
+        config = json.loads((directory / "config.json").read_text())
+        write_json(directory / "config.json", config | {"architectures": ["Glm4vForConditionalGeneration"]})
     # do_sample is what GLM-4.1V ships; a request for greedy ids must not be swayed by it.
     write_json(
         directory / "generation_config.json",
@@ -192,11 +206,17 @@ def write(case: Case, directory: Path) -> None:
     )
     if case.vision is not None:
         write_json(directory / "preprocessor_config.json", preprocessor_config(case))
+    if case.audio is not None:
+        audio.write_processor(case, directory)
     for picture in case.pictures:
         picture.paint().save(directory / picture.file, optimize=True)
+    for sound in case.sounds:
+        sounds.write(directory / sound.file, sound.play())
     request = {"input_ids": case.prompt()}
     if case.pictures:
         request["images"] = [picture.file for picture in case.pictures]
+    if case.sounds:
+        request["audio"] = [sound.file for sound in case.sounds]
     request["greedy"] = configs.GREEDY
     (directory / "request.json").write_text(json.dumps(request) + "\n")
 

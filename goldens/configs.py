@@ -7,9 +7,11 @@ in as many dimensions as possible, so that two mistakes rarely cancel in all of 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 from PIL import Image
 
 import pictures
+import sounds
 
 # Ordinary text ids are below this; the ids above it play the part of GLM's special tokens.
 TEXT_IDS = 300
@@ -17,6 +19,7 @@ VOCAB = 320
 
 EOS, GMASK, SOP, SYSTEM, USER, ASSISTANT, OBSERVATION = range(300, 307)
 IMAGE_START, IMAGE_END, VIDEO_START, VIDEO_END, IMAGE, VIDEO = range(307, 313)
+AUDIO_START, AUDIO_END, AUDIO = range(313, 316)
 EOS_IDS = (EOS, USER, OBSERVATION)
 
 # GLM-4.1V's lower bound on 2·h·w; the cases that want fewer patches lower it in their own files.
@@ -61,9 +64,29 @@ class Vision:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """The tower's shape, which hears windows of `chunk` seconds. Its MLP is four times as wide."""
+
+    hidden: int = 32
+    heads: int = 2
+    layers: int = 2
+    chunk: int = 30
+    # Where the feature extractor's settings lie: nested in the processor's file, or alone.
+    file: str = "processor_config.json"
+    # transformers 5 holds `model.audio_tower.…`, and saves it as `audio_tower.…` unless told not to.
+    legacy_names: bool = False
+
+
+@dataclass(frozen=True)
 class Picture:
     file: str
     paint: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class Sound:
+    file: str
+    play: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -73,23 +96,27 @@ class Case:
     text: Text = field(default_factory=Text)
     vision: Vision | None = field(default_factory=Vision)
     # How config.json is written: "v5" as transformers 5 saves it, "flat-and-nested" and "flat" as
-    # the two faces of July 2025, "glm4" as GLM-4-9B-0414.
+    # the two faces of July 2025, "glm4" as GLM-4-9B-0414, "asr" as GLM-ASR, "ears" as "v5" with audio.
     config: str = "v5"
     dtype: str = "float32"
     shards: int = 1
-    # Runs of ordinary text between the pictures: len(pictures) + 1 lengths.
+    # Runs of ordinary text round the pictures and then the sounds: one length more than these.
     runs: tuple[int, ...] = (20,)
     pictures: tuple[Picture, ...] = ()
+    audio: Audio | None = None
+    sounds: tuple[Sound, ...] = ()
     eos_ids: tuple[int, ...] = EOS_IDS
 
     def prompt(self) -> list[int]:
-        """The request's ids: one placeholder per picture, between its start and end marker."""
+        """The request's ids: one placeholder per picture or sound, between its start and end marker."""
         draw = pictures.generator(self.seed, "prompt")
+        media = [[IMAGE_START, IMAGE, IMAGE_END]] * len(self.pictures)
+        media += [[AUDIO_START, AUDIO, AUDIO_END]] * len(self.sounds)
         ids = [GMASK, SOP, USER]
         for i, length in enumerate(self.runs):
             ids += draw.integers(0, TEXT_IDS, length).tolist()
-            if i < len(self.pictures):
-                ids += [IMAGE_START, IMAGE, IMAGE_END]
+            if i < len(media):
+                ids += media[i]
         return ids + [ASSISTANT]
 
 
@@ -204,5 +231,46 @@ CASES = [
         dtype="bfloat16",
         runs=(5, 6),
         pictures=(Picture("screen.png", lambda: pictures.screen(70, 98, seed=111)),),
+    ),
+    Case(
+        "asr",
+        seed=1379,
+        text=Text(layers=3, tied=True, embedding_std=0.5, intermediate=96),
+        vision=None,
+        config="asr",
+        dtype="bfloat16",
+        audio=Audio(),
+        runs=(3, 6),
+        sounds=(Sound("long.wav", sounds.long),),
+    ),
+    Case(
+        "asr-legacy-names",
+        seed=1328,
+        text=Text(layers=3, kv_heads=1),
+        vision=None,
+        config="asr",
+        dtype="float16",
+        audio=Audio(hidden=48, heads=3, file="preprocessor_config.json", legacy_names=True),
+        runs=(2, 4, 7),
+        sounds=(
+            Sound("english.wav", sounds.english),
+            # 27 011 samples: no whole number of frames.
+            Sound("mandarin.wav", lambda: sounds.mandarin()[:27_011]),
+        ),
+    ),
+    Case(
+        "ears",
+        seed=1425,
+        text=Text(mrope_section=(1, 1, 2), rope_theta=100.0),
+        vision=Vision(shortest_edge=3136),
+        config="ears",
+        audio=Audio(heads=4, chunk=2),
+        runs=(4, 3, 2, 5),
+        pictures=(Picture("screen.png", lambda: pictures.screen(60, 80, seed=141)),),
+        sounds=(
+            # 2.7 seconds are two windows, the second of them soft.
+            Sound("english.wav", lambda: sounds.layered(43_200, [(0, sounds.english(), 12)])),
+            Sound("short.wav", lambda: sounds.mandarin()[4_000:14_001]),
+        ),
     ),
 ]

@@ -17,6 +17,7 @@ from safetensors.torch import save_file  # noqa: E402
 import chat  # noqa: E402
 import checkpoint  # noqa: E402
 import configs  # noqa: E402
+import logmel  # noqa: E402
 import positions  # noqa: E402
 import resizing  # noqa: E402
 import stages  # noqa: E402
@@ -63,6 +64,7 @@ def make_components() -> None:
     positions.write_mrope(folder / "mrope.json")
     positions.write_position_table(folder / "pos_embed.safetensors")
     positions.write_rope(folder / "rope.safetensors")
+    logmel.write(folder)
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)
 

@@ -14,12 +14,14 @@ from unittest.mock import patch
 import torch
 import transformers
 from transformers import PreTrainedModel
-from transformers.models.glm4 import modeling_glm4
 from transformers.models.glm4v import modeling_glm4v
+from transformers.models.llama import modeling_llama
 
 import checkpoint
 import configs
+import sabotage_audio
 import stages
+from breakage import argument, half_split, interleaved, output
 from configs import Case
 
 ROOT = Path(__file__).parent
@@ -31,15 +33,6 @@ GELU_FLOOR = 5e-4
 Mistake = Callable[[], AbstractContextManager]
 
 
-def half_split(x: torch.Tensor) -> torch.Tensor:
-    a, b = x.chunk(2, -1)
-    return torch.cat([-b, a], -1)
-
-
-def interleaved(x: torch.Tensor) -> torch.Tensor:
-    return torch.stack([-x[..., 1::2], x[..., 0::2]], -1).flatten(-2)
-
-
 def scattered_groups(x: torch.Tensor, n_rep: int) -> torch.Tensor:
     """Query head i reads kv head i mod kv_heads instead of i // n_rep."""
     return x.repeat(1, n_rep, 1, 1)
@@ -47,26 +40,6 @@ def scattered_groups(x: torch.Tensor, n_rep: int) -> torch.Tensor:
 
 def decoder(model: PreTrainedModel) -> torch.nn.Module:
     return getattr(model.model, "language_model", model.model)
-
-
-@contextmanager
-def output(module: torch.nn.Module, change: Callable) -> Iterator[None]:
-    """Replace what `module` returns by `change(args, out)`."""
-    handle = module.register_forward_hook(lambda _module, args, out: change(args, out))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def argument(module: torch.nn.Module, change: Callable) -> Iterator[None]:
-    """Replace the first argument of `module`."""
-    handle = module.register_forward_pre_hook(lambda _module, args: (change(args[0]), *args[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -118,8 +91,29 @@ def section_moved(model: PreTrainedModel) -> AbstractContextManager:
     return patch.object(rotary, "mrope_section", [t, h - 1, w + 1])
 
 
+@contextmanager
+def swapped(mlp: torch.nn.Module) -> Iterator[None]:
+    mlp.gate_proj, mlp.up_proj = mlp.up_proj, mlp.gate_proj
+    yield
+    mlp.gate_proj, mlp.up_proj = mlp.up_proj, mlp.gate_proj
+
+
+def llama_mistakes(model: PreTrainedModel, case: Case) -> dict[str, Mistake]:
+    mistakes = {
+        "no rope": lambda: positions(model, torch.zeros_like),
+        "positions doubled": lambda: positions(model, lambda ids: 2 * ids),
+        "rope interleaved": lambda: patch.object(modeling_llama, "rotate_half", interleaved),
+        "no mask": lambda: patch.object(modeling_llama, "create_causal_mask", lambda **_: None),
+        "gate and up swapped": lambda: swapped(decoder(model).layers[0].mlp),
+        "no norm before mlp": lambda: without(decoder(model).layers[0].post_attention_layernorm),
+    }
+    if case.text.kv_heads > 1:
+        mistakes["kv head i mod n"] = lambda: patch.object(modeling_llama, "repeat_kv", scattered_groups)
+    return mistakes
+
+
 def text_mistakes(model: PreTrainedModel, case: Case) -> dict[str, Mistake]:
-    modeling = modeling_glm4 if case.config == "glm4" else modeling_glm4v
+    modeling = stages.modeling(case)
     rotate = "rotate_half" if case.config == "glm4" else "rotate_half_llm"
     layer = decoder(model).layers[0]
     mistakes = {
@@ -187,7 +181,7 @@ def main() -> None:
         inputs = stages.prepare(directory)
         model = checkpoint.read(case, directory)
         right = stages.logits(model, inputs)
-        mistakes = text_mistakes(model, case)
+        mistakes = (llama_mistakes if case.config == "asr" else text_mistakes)(model, case)
         if case.pictures:
             mistakes |= vision_mistakes(model)
             report(case, "tanh gelu (merger rows)", gelu_difference(model, case, inputs), GELU_FLOOR)
@@ -195,6 +189,14 @@ def main() -> None:
             with apply():
                 moved = (stages.logits(model, inputs) - right).abs().max() / right.std()
             report(case, mistake, moved.item(), FLOOR)
+        if case.sounds:
+            right_stages = stages.evaluate(model, case, inputs)
+            for mistake, apply in sabotage_audio.mishearings(model, case, directory, inputs).items():
+                stage, floor = sabotage_audio.JUDGED_AT.get(mistake, ("logits", FLOOR))
+                with apply() as misheard:
+                    wrong = stages.evaluate(model, case, misheard)[stage]
+                moved = (wrong - right_stages[stage]).abs().max() / right_stages[stage].std()
+                report(case, mistake, moved.item(), floor)
         assert torch.equal(stages.logits(model, inputs), right), "a mistake outlived its context"
     if unnoticed:
         raise SystemExit("unnoticed: " + "; ".join(unnoticed))

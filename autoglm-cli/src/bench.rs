@@ -29,7 +29,7 @@ const BESIDE_READS: usize = 16;
 /// which is fairer where neighbours share the memory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Whose shape to take: glm-4.1v-9b, glm-4.1v-0.9b or tiny
+    /// Whose shape to take: glm-4.1v-9b, glm-4.1v-0.9b, glm-asr-nano or tiny
     #[arg(long, value_parser = shape_named, default_value = "glm-4.1v-0.9b")]
     shape: Shape,
     /// Decoder layers instead of the shape's own number
@@ -38,10 +38,13 @@ pub(crate) struct Args {
     /// Blocks of the vision tower instead of the shape's own number; 0 builds no tower
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
     vision_layers: Option<u16>,
+    /// Layers of the audio tower instead of the shape's own number; 0 builds no tower
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    audio_layers: Option<u16>,
     /// How weights are stored
     #[arg(long, value_enum, default_value = "int8")]
     precision: Named,
-    /// Rows of the prompt, a picture's rows included
+    /// Rows of the prompt, those of a picture and of a sound included
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = rows())]
     prompt: u32,
     /// Tokens to generate
@@ -50,7 +53,10 @@ pub(crate) struct Args {
     /// Size of a picture in pixels, before it is resized: 1080x2400
     #[arg(long, value_name = "WxH", value_parser = size)]
     image: Option<(u32, u32)>,
-    /// Runs of the prefill, of which the median counts
+    /// Seconds of a sound
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=655))]
+    audio: Option<u16>,
+    /// Runs of the prefill and of the encoders, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
     /// Replay a phone agent's conversation of this many steps instead: a system prompt of 1800 tokens, turns of
@@ -90,6 +96,7 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     let shape = args.shape.clone();
     let shape = shape.layers(args.layers.map(usize::from)).vision_layers(args.vision_layers.map(usize::from));
+    let shape = shape.audio_layers(args.audio_layers.map(usize::from));
     let threads = args.threads.map(usize::from);
     let options = OpenOptions::default().precision(args.precision.0).threads(threads);
     #[cfg(feature = "kvcache")]
@@ -103,8 +110,17 @@ pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     let before = Machine::measure(threads)?;
     forget_peak_rss();
     let model = Model::synthetic(&shape, &options)?;
-    let picture = args.image.map(|(width, height)| picture(width, height, 0));
-    let mut trial = model.trial(args.prompt as usize, picture.as_ref())?;
+    // Others each time: what was seen or heard before is not encoded again.
+    let media = |seed: u16| -> Vec<Part> {
+        let picture = args.image.map(|(width, height)| picture(width, height, u32::from(seed)));
+        let sound = args.audio.map(|seconds| sound(seconds, u32::from(seed)));
+        picture.into_iter().chain(sound).collect()
+    };
+    let mut trial = model.trial(args.prompt as usize, &media(0))?;
+    let others = (1..args.repeat).map(|seed| model.trial(args.prompt as usize, &media(seed)));
+    let others = if args.audio.is_some() { others.collect::<Result<Vec<_>, _>>()? } else { Vec::new() };
+    let audio = median(others.iter().chain([&trial]).map(Trial::audio).collect());
+    drop(others);
     let prefill = median((0..args.repeat).map(|_| trial.prefill()).collect::<Result<_, _>>()?);
     let decode = median(trial.decode(args.generate as usize)?);
     let first = median((0..QUESTIONS).map(|_| trial.ask(QUESTION)).collect::<Result<_, _>>()?);
@@ -118,6 +134,7 @@ pub(crate) fn bench(args: &Args) -> Result<(), Error> {
         shape: &shape,
         model: &model,
         trial: &trial,
+        audio,
         prefill,
         decode,
         first,
@@ -143,6 +160,13 @@ pub(crate) fn picture(width: u32, height: u32, seed: u32) -> Part {
     Part::pixels(width, height, (0..width * height * 3).map(sample).collect::<Vec<_>>())
 }
 
+/// Noise; another one for each seed.
+fn sound(seconds: u16, seed: u32) -> Part {
+    const RATE: u32 = 16_000;
+    let sample = |i: u32| f32::from((i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 16) as i16) / 65_536.0;
+    Part::samples(RATE, (0..u32::from(seconds) * RATE).map(sample).collect::<Vec<_>>())
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
@@ -153,6 +177,7 @@ struct Measured<'a> {
     shape: &'a Shape,
     model: &'a Model,
     trial: &'a Trial,
+    audio: Duration,
     prefill: Duration,
     decode: Duration,
     first: Duration,
@@ -188,6 +213,10 @@ impl Measured<'_> {
         self.args.image.map(|_| self.trial.vision().as_secs_f64())
     }
 
+    fn audio_s(&self) -> Option<f64> {
+        self.args.audio.map(|_| self.audio.as_secs_f64())
+    }
+
     /// What the process held at most besides weights, keys and values.
     fn other_peak_bytes(&self) -> Option<u64> {
         Some(self.peak_rss?.saturating_sub(self.model.weights_bytes() + self.kv_bytes))
@@ -206,6 +235,8 @@ impl Measured<'_> {
             "decode_of_reads_beside": self.limits.beside,
             "vision_s": self.vision_s(),
             "picture_rows": self.trial.picture_rows(),
+            "audio_s": self.audio_s(),
+            "sound_rows": self.trial.sound_rows(),
             "first_token_s": self.first.as_secs_f64(),
             "first_token_goal_met": self.first <= FIRST_TOKEN_GOAL,
             "weights_bytes": self.model.weights_bytes(),
@@ -255,6 +286,9 @@ impl Measured<'_> {
         ];
         if let Some(vision) = self.vision_s() {
             lines.push(("vision".into(), format!("{vision:.2} s, {} rows", self.trial.picture_rows())));
+        }
+        if let Some(audio) = self.audio_s() {
+            lines.push(("audio".into(), format!("{audio:.2} s, {} rows", self.trial.sound_rows())));
         }
         lines.push(("weights".into(), gb(self.model.weights_bytes())));
         lines.push(("keys and values".into(), gb(self.kv_bytes)));

@@ -8,9 +8,9 @@ pub(crate) enum Error {
     /// A file named on the command line, or by a request, cannot be read.
     #[error("cannot read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// A picture cannot be used.
+    /// A picture or a sound cannot be used.
     #[error("cannot use {}", .path.display())]
-    Picture { path: PathBuf, source: Box<autoglm::Error> },
+    Medium { path: PathBuf, source: Box<autoglm::Error> },
     /// The answer's name belongs to something that is no file.
     #[error("{} exists and is no regular file", .path.display())]
     Target { path: PathBuf },

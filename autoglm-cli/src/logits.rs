@@ -11,12 +11,12 @@ use tempfile::NamedTempFile;
 
 use crate::error::Error;
 use crate::model::Options;
-use crate::run::read_picture;
+use crate::run::read_medium;
 
 /// Write the logits of a prompt to a safetensors file
 ///
-/// The request is a JSON file: {"input_ids": […], "images": ["a.png"], "greedy": N}. Only input_ids is
-/// required. Each picture's placeholder id stands once; paths are relative to the request. The answer
+/// The request is a JSON file: {"input_ids": […], "images": ["a.png"], "audio": ["a.wav"], "greedy": N}. Only input_ids is
+/// required. The placeholder id of each picture and of each sound stands once; paths are relative to the request. The answer
 /// holds `logits` F32 [n, vocab] for every position after expansion, `position_ids` I64 [3, n] and, when
 /// asked for, `greedy_ids` I64 [N], which do not stop at an end token. A run that is interrupted may leave
 /// its unfinished answer beside FILE.safetensors, as `.autoglm-logits-*`.
@@ -42,6 +42,8 @@ struct Request {
     #[serde(default)]
     images: Vec<PathBuf>,
     #[serde(default)]
+    audio: Vec<PathBuf>,
+    #[serde(default)]
     greedy: usize,
 }
 
@@ -57,8 +59,8 @@ pub(crate) fn logits(args: &Args) -> Result<(), Error> {
     let model = args.options.open(args.model.as_ref())?;
     let folder = args.request.parent().unwrap_or(Path::new(""));
     let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
-    let images = request.images.iter().map(|path| read_picture(&folder.join(path)));
-    let mut prompt = model.prompt(&ids, images)?;
+    let read = |path: &PathBuf| read_medium(&folder.join(path));
+    let mut prompt = model.prompt(&ids, request.images.iter().map(read), request.audio.iter().map(read))?;
     let context = model.context();
     // The last of the tokens is not fed back, so it needs no room.
     if request.greedy > context.saturating_sub(prompt.len()) + 1 {

@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::model::Options;
 use crate::stats;
 
-/// Show the model pictures and a request, and print its reply as it comes
+/// Show the model pictures, say or write a request, and print its reply as it comes
 ///
-/// The pictures, in the given order, and then the text form one user turn. Without a sampling option
-/// the reply is the most probable one. Standard output is the generated text alone, tags included.
+/// The pictures, the sounds and then the text, each in the given order, form one user turn. Without a
+/// sampling option the reply is the most probable one. Standard output is the generated text alone, tags included.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Checkpoint directory in the Hugging Face layout [default: the tiny checkpoint built in]
@@ -21,6 +21,14 @@ pub(crate) struct Args {
     /// A PNG, JPEG or WebP file; may be given several times
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
+    /// A WAV, FLAC, MP3 or Ogg Vorbis file; may be given several times
+    #[cfg(feature = "audio")]
+    #[arg(long, value_name = "FILE")]
+    audio: Vec<PathBuf>,
+    /// Directory of a GLM-ASR checkpoint that writes the sounds down for a model without ears
+    #[cfg(feature = "audio")]
+    #[arg(long, value_name = "DIR", requires = "audio")]
+    asr_model: Option<PathBuf>,
     /// Force nothing: the model thinks before it answers (the default)
     #[arg(long, conflicts_with = "no_think")]
     think: bool,
@@ -56,9 +64,10 @@ pub(crate) struct Args {
     /// Print one line of JSON with counts, seconds and bytes to standard error
     #[arg(long)]
     stats: bool,
-    /// What to ask
-    #[arg(value_name = "PROMPT")]
-    prompt: String,
+    /// What to ask; may be left out where it is spoken
+    #[cfg_attr(feature = "audio", arg(value_name = "PROMPT", required_unless_present = "audio"))]
+    #[cfg_attr(not(feature = "audio"), arg(value_name = "PROMPT", required = true))]
+    prompt: Option<String>,
 }
 
 impl Args {
@@ -89,6 +98,26 @@ impl Args {
     }
 }
 
+#[cfg(feature = "audio")]
+impl Args {
+    /// Adds the sounds to the user's turn: as they are, or as what another model makes of them.
+    fn say(&self, session: &mut autoglm::Session) -> Result<(), Error> {
+        let asr = match &self.asr_model {
+            Some(dir) if !self.audio.is_empty() => Some(self.options.open(Some(dir))?),
+            _ => None,
+        };
+        for path in &self.audio {
+            let sound = Part::audio(read_medium(path)?);
+            let said = match &asr {
+                Some(asr) => asr.transcribe(sound).and_then(|words| session.push(Part::text(words))),
+                None => session.push(sound),
+            };
+            said.map_err(|source| Error::Medium { path: path.clone(), source: Box::new(source) })?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let model = args.options.open(args.model.as_ref())?;
@@ -96,10 +125,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     #[cfg(feature = "kvcache")]
     args.pin.load(&mut session)?;
     for path in &args.image {
-        let shown = session.push(Part::image(read_picture(path)?));
-        shown.map_err(|source| Error::Picture { path: path.clone(), source: Box::new(source) })?;
+        let shown = session.push(Part::image(read_medium(path)?));
+        shown.map_err(|source| Error::Medium { path: path.clone(), source: Box::new(source) })?;
     }
-    session.push(Part::text(&args.prompt))?;
+    #[cfg(feature = "audio")]
+    args.say(&mut session)?;
+    let prompt = args.prompt.as_deref().or(model.transcription_prompt());
+    if let Some(prompt) = prompt {
+        session.push(Part::text(prompt))?;
+    }
     let thinking = if args.no_think { Thinking::Skipped } else { Thinking::Free };
     let how = Generate::from(args.sampling()).thinking(thinking).max_new_tokens(args.max_new_tokens);
     let mut reply = session.reply(how)?;
@@ -119,9 +153,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// The bytes of a picture file. A longer one is cut just behind the limit, where the decoder refuses
+/// The bytes of a picture or of a sound file. A longer one is cut just behind the limit, where the decoder refuses
 /// it by name, so that a device file or a mistaken path cannot fill the memory.
-pub(crate) fn read_picture(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_medium(path: &Path) -> Result<Vec<u8>, Error> {
     use std::io::Read;
 
     const LIMIT: u64 = (64 << 20) + 1;

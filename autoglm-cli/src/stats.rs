@@ -9,6 +9,7 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
         "prompt_tokens": stats.prompt_tokens,
         "reused_tokens": stats.reused_tokens,
         "vision_s": stats.vision.as_secs_f64(),
+        "audio_s": stats.audio.as_secs_f64(),
         "prefill_s": stats.prefill.as_secs_f64(),
         "decode_s": stats.decode.as_secs_f64(),
         "decode_tokens": stats.decode_tokens,

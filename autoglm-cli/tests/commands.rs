@@ -34,6 +34,37 @@ fn run_prints_the_generated_text_and_one_newline() {
     assert!(output.stderr.is_empty());
 }
 
+#[cfg(feature = "audio")]
+#[test]
+fn a_request_may_be_spoken_and_must_be_made() {
+    let (screen, voice) =
+        (repository("models/autoglm-tiny/screens/01.png"), repository("models/autoglm-tiny/voice/01.wav"));
+    let output = autoglm(&["run", "--no-think", "--image", &screen, "--audio", &voice]);
+    assert_eq!(stdout(&output), "do(action=\"Tap\", element=[640,130])\n");
+    let silent = autoglm(&["run", "--image", &screen]);
+    assert_eq!(silent.status.code(), Some(2));
+    let lonely = autoglm(&["run", "--asr-model", ".", "go back"]);
+    assert_eq!(lonely.status.code(), Some(2));
+    let line = failure(&autoglm(&["run", "--audio", &screen]));
+    assert!(line.contains("01.png") && line.contains("not a WAV, FLAC, MP3 or Ogg Vorbis file"), "{line}");
+}
+
+#[cfg(feature = "audio")]
+#[test]
+fn glm_asr_writes_down_what_it_hears_for_itself_and_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    autoglm_testing::speaking("asr-legacy-names", folder.path());
+    let asr = folder.path().to_str().unwrap();
+    let voice = repository("goldens/cases/asr-legacy-names/english.wav");
+    let transcript = autoglm(&["run", "--model", asr, "--audio", &voice, "--max-new-tokens", "20"]);
+    assert!(transcript.status.success(), "{transcript:?}");
+    // Random weights say nothing that means anything, but they say it to the other model.
+    let output = autoglm(&["run", "--no-think", "--asr-model", asr, "--audio", &voice, "--max-new-tokens", "20"]);
+    assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+    let line = failure(&autoglm(&["run", "--asr-model", "/nowhere", "--audio", &voice]));
+    assert!(line.contains("/nowhere"), "{line}");
+}
+
 #[cfg(feature = "kvcache")]
 #[test]
 fn a_pinned_prompt_is_computed_once_and_damage_is_said_and_computed_anew() {
@@ -113,6 +144,7 @@ fn stats_are_one_json_object_on_standard_error() {
         "prompt_tokens",
         "reused_tokens",
         "vision_s",
+        "audio_s",
         "prefill_s",
         "decode_s",
         "decode_tokens",
@@ -154,7 +186,7 @@ fn wrong_calls_exit_with_two() {
 #[test]
 fn help_names_only_what_exists() {
     let help = stdout(&autoglm(&["run", "--help"]));
-    assert!(!help.contains("--audio"));
+    assert_eq!(help.contains("--audio"), cfg!(feature = "audio"));
     for precision in ["mixed", "int8", "int4"] {
         assert_eq!(help.contains(precision), cfg!(feature = "quant"), "{precision}");
     }

@@ -12,11 +12,11 @@ use autoglm_kernels::{Block, Isa};
 use candle_core::Tensor;
 use half::bf16;
 
-use crate::norm::silu_mul;
+use crate::norm::{gelu, silu_mul};
 use crate::rows::{from_rows, with_rows};
 use crate::{
-    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, RmsNorm, Run, Source, TensorBytes,
-    TokenId,
+    Before, Checkpoint, Embedding, Error, FloatType, LayerNorm, Member, Projection, Result, RmsNorm, Run, Source,
+    TensorBytes, TokenId,
 };
 
 /// Weight rows per task: enough work to outweigh handing it to a thread, and a multiple of what the
@@ -110,7 +110,13 @@ impl Source for DenseSource {
         let before = match before {
             Before::Nothing => Prepare::Nothing,
             Before::RmsNorm { weight, eps } => Prepare::RmsNorm(RmsNorm::new(&self.tensor(weight, &[width])?, *eps)?),
+            Before::LayerNorm { weight, bias, eps } => Prepare::LayerNorm(LayerNorm::new(
+                &self.tensor(weight, &[width])?,
+                &self.tensor(bias, &[width])?,
+                *eps,
+            )?),
             Before::SiluMul => Prepare::SiluMul,
+            Before::Gelu => Prepare::Gelu,
         };
         Ok(Arc::new(Dense { maps, before, width }))
     }
@@ -180,7 +186,9 @@ struct Map {
 enum Prepare {
     Nothing,
     RmsNorm(RmsNorm),
+    LayerNorm(LayerNorm),
     SiluMul,
+    Gelu,
 }
 
 /// A [`Projection`] over dense weights.
@@ -238,7 +246,9 @@ impl Projection for Dense {
         let x = match &self.before {
             Prepare::Nothing => x.contiguous()?,
             Prepare::RmsNorm(norm) => norm.forward(run, x)?,
+            Prepare::LayerNorm(norm) => norm.forward(run, x)?,
             Prepare::SiluMul => silu_mul(run, x)?,
+            Prepare::Gelu => gelu(run, x)?,
         };
         let total = self.width_out();
         let mut out = run.zeros(n * total);
@@ -258,7 +268,7 @@ impl Projection for Dense {
     fn width_in(&self) -> usize {
         match self.before {
             Prepare::SiluMul => 2 * self.width,
-            Prepare::Nothing | Prepare::RmsNorm(_) => self.width,
+            _ => self.width,
         }
     }
 

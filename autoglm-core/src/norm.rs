@@ -1,4 +1,4 @@
-//! Root-mean-square normalisation and the gated SiLU, over rows in f32.
+//! Norms and activations over rows in f32.
 
 use autoglm_kernels::activation::{Before, Recipe};
 use candle_core::Tensor;
@@ -56,21 +56,44 @@ impl RmsNorm {
     }
 
     fn over_rows(&self, run: &Run<'_>, x: &Tensor, onto: Option<&[f32]>) -> Result<Tensor> {
-        let c = self.weight.len().max(1);
-        let mut out = run.zeros(x.elem_count());
-        if !out.is_empty() {
-            let recipe = Recipe::new(Before::RmsNorm { weight: &self.weight, eps: self.eps }, c, 1, c)?;
-            with_rows(x, |x| {
-                run.for_rows(&mut out, c, 1, |first, out| {
-                    let rows = out.chunks_exact_mut(c).zip(x.chunks_exact(c).skip(first));
-                    rows.for_each(|(out, x)| recipe.prepare(run.isa(), x, out));
-                    if let Some(onto) = onto {
-                        out.iter_mut().zip(&onto[first * c..]).for_each(|(out, onto)| *out += onto);
-                    }
-                });
-            })?;
+        prepared(run, Before::RmsNorm { weight: &self.weight, eps: self.eps }, self.weight.len(), x, onto)
+    }
+}
+
+/// y = (x − m) / sqrt(mean((x − m)²) + eps) · weight + bias with m = mean(x), over the last axis (Ba et al.,
+/// "Layer Normalization").
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// A norm with this weight and this bias, (c) each.
+    ///
+    /// # Errors
+    /// - [`Error::Tensor`] when one of them has not one dimension of f32.
+    /// - [`Error::Shape`] when they differ in length.
+    pub fn new(weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Self> {
+        let norm = Self { weight: weight.to_vec1()?, bias: bias.to_vec1()?, eps };
+        if norm.bias.len() != norm.weight.len() {
+            return Err(Error::Shape {
+                name: "bias of a norm".into(),
+                expected: vec![norm.weight.len()],
+                got: vec![norm.bias.len()],
+            });
         }
-        from_rows(out, x.dims())
+        Ok(norm)
+    }
+
+    /// Normalises the rows of `x`, (n, c) → (n, c).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `x` has another width.
+    pub fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
+        let before = Before::LayerNorm { weight: &self.weight, bias: &self.bias, eps: self.eps };
+        prepared(run, before, self.weight.len(), x, None)
     }
 }
 
@@ -79,26 +102,39 @@ impl RmsNorm {
 /// # Errors
 /// [`Error::Shape`] when the width of `x` is odd.
 pub fn silu_mul(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
-    let (n, two_f) = x.dims2()?;
-    let f = two_f / 2;
-    if two_f % 2 != 0 {
-        return Err(Error::Shape {
-            name: "gate and up side by side".into(),
-            expected: vec![n, 2 * f],
-            got: vec![n, two_f],
-        });
+    let f = x.dims2()?.1 / 2;
+    prepared(run, Before::SiluMul, f, x, None)
+}
+
+/// x · Φ(x) of every number, with the normal distribution itself: (n, c) → (n, c).
+///
+/// # Errors
+/// [`Error::Tensor`] when `x` has not two dimensions.
+pub fn gelu(run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
+    prepared(run, Before::Gelu, x.dims2()?.1, x, None)
+}
+
+/// What `before` makes of the rows of `x`, k numbers each, added to `onto` where there is one.
+fn prepared(run: &Run<'_>, before: Before<'_>, k: usize, x: &Tensor, onto: Option<&[f32]>) -> Result<Tensor> {
+    let (n, width) = x.dims2()?;
+    let recipe = Recipe::new(before, k, 1, k.max(1))?;
+    if width != recipe.width_in() {
+        let name = "input of a norm or an activation".into();
+        return Err(Error::Shape { name, expected: vec![n, recipe.width_in()], got: vec![n, width] });
     }
-    let mut out = run.zeros(n * f);
-    if f > 0 {
-        let recipe = Recipe::new(Before::SiluMul, f, 1, f)?;
+    let mut out = run.zeros(n * k);
+    if !out.is_empty() {
         with_rows(x, |x| {
-            run.for_rows(&mut out, f, 1, |first, out| {
-                let rows = out.chunks_exact_mut(f).zip(x.chunks_exact(two_f).skip(first));
+            run.for_rows(&mut out, k, 1, |first, out| {
+                let rows = out.chunks_exact_mut(k).zip(x.chunks_exact(width).skip(first));
                 rows.for_each(|(out, x)| recipe.prepare(run.isa(), x, out));
+                if let Some(onto) = onto {
+                    out.iter_mut().zip(&onto[first * k..]).for_each(|(out, onto)| *out += onto);
+                }
             });
         })?;
     }
-    from_rows(out, &[n, f])
+    from_rows(out, &[n, k])
 }
 
 #[cfg(test)]
@@ -158,5 +194,35 @@ mod tests {
             let want = g / (1.0 + (-g).exp()) * 1.5;
             assert!((f64::from(y) - want).abs() <= CLOSE * want.abs().max(1.0), "{g}: {y} {want}");
         }
+    }
+
+    #[test]
+    fn layer_norm_and_gelu_match_f64() {
+        let workers = Workers::new(2).unwrap();
+        let run = Run::new(&workers);
+        for c in [1, 11, 40] {
+            let [w, b] = [0.5, -1.0].map(|at| {
+                let v: Vec<f32> = (0..c).map(|i| at + i as f32 * 0.01).collect();
+                Tensor::from_vec(v, c, &Device::Cpu).unwrap()
+            });
+            let norm = LayerNorm::new(&w, &b, 1e-5).unwrap();
+            let x = sample(3 * c);
+            let given = Tensor::from_vec(x.clone(), (3, c), &Device::Cpu).unwrap();
+            let y = norm.forward(&run, &given).unwrap().to_vec2::<f32>().unwrap();
+            for (x, y) in x.chunks(c).zip(y) {
+                let x: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+                let mean = x.iter().sum::<f64>() / c as f64;
+                let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
+                for (i, (x, y)) in x.iter().zip(y).enumerate() {
+                    let want = (x - mean) / (variance + 1e-5).sqrt() * (0.5 + i as f64 * 0.01) - 1.0 + i as f64 * 0.01;
+                    assert!((f64::from(y) - want).abs() < CLOSE * want.abs().max(1.0), "{c}: {y} {want}");
+                }
+            }
+            let y = gelu(&run, &given).unwrap().to_vec2::<f32>().unwrap().concat();
+            assert_eq!(y, x.into_iter().map(autoglm_kernels::gelu::gelu).collect::<Vec<_>>());
+        }
+        let narrow = Tensor::zeros(2, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let wide = Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert!(matches!(LayerNorm::new(&narrow, &wide, 1e-5), Err(Error::Shape { .. })));
     }
 }

@@ -84,8 +84,20 @@ pub enum Before {
         /// Added to the mean square.
         eps: f32,
     },
+    /// (x − m) / sqrt(mean((x − m)²) + eps) · weight + bias with m = mean(x), with the tensors of these full
+    /// names.
+    LayerNorm {
+        /// Full tensor name of the norm's weight.
+        weight: String,
+        /// Full tensor name of the norm's bias.
+        bias: String,
+        /// Added to the variance.
+        eps: f32,
+    },
     /// The input is (n, 2·in), gate and up side by side; the map sees silu(gate) · up.
     SiluMul,
+    /// x · Φ(x), with the normal distribution itself.
+    Gelu,
 }
 
 /// A checkpoint in some number format.

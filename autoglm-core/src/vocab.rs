@@ -12,13 +12,24 @@ pub struct TokenId(pub u32);
 pub enum Modality {
     /// Rows of a picture.
     Image,
+    /// Rows of a sound.
+    Audio,
 }
 
 impl Modality {
     /// The one that a number stands for.
     #[must_use]
     pub fn numbered(number: u8) -> Option<Self> {
-        (number == Self::Image.number()).then_some(Self::Image)
+        [Self::Image, Self::Audio].into_iter().find(|modality| modality.number() == number)
+    }
+
+    /// What a person calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "picture",
+            Self::Audio => "sound",
+        }
     }
 
     /// A number that stands for it in digests and files; it never changes.
@@ -26,7 +37,14 @@ impl Modality {
     pub fn number(self) -> u8 {
         match self {
             Self::Image => 1,
+            Self::Audio => 2,
         }
+    }
+}
+
+impl std::fmt::Display for Modality {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -101,7 +119,7 @@ impl Unit {
     }
 
     /// How far the position counter moves over this unit: by one, or by the larger side of a picture
-    /// (`max(h, w) // merge` in transformers' `get_rope_index`).
+    /// (`max(h, w) // merge` in transformers' `get_rope_index`), or by each row of a sound.
     #[must_use]
     pub fn advance(&self) -> u32 {
         match self {

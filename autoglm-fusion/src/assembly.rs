@@ -2,14 +2,15 @@
 //!
 //! Positions follow transformers' `get_rope_index`: a run of text counts on from the cursor, equal
 //! on all three axes; a picture's rows take their own coordinates plus the cursor, and the cursor
-//! then moves by the larger side of the picture, not by its number of rows.
+//! then moves by the larger side of the picture, not by its number of rows. Rows of a sound count on as
+//! text does.
 
 use std::ops::Range;
 
 use autoglm_core::{DecoderInput, Embedding, Embeds, Positions, TokenId, Unit, Want};
 use candle_core::Tensor;
 
-use crate::{Error, Result};
+use crate::{Error, Placeholders, Result};
 
 /// A prompt's rows: which are tokens, which are media, and where each one stands.
 #[derive(Debug, Clone)]
@@ -18,20 +19,6 @@ pub struct Assembly {
     positions: Positions,
     next_position: u32,
     limit: usize,
-}
-
-/// Whether `ids` hold one `placeholder` for each of `media` media, before the media are encoded.
-///
-/// # Errors
-/// [`Error::LonePlaceholder`] and [`Error::CountMismatch`] when they do not.
-pub fn check_placeholders(ids: &[TokenId], media: usize, placeholder: Option<TokenId>) -> Result<()> {
-    let stands = |id: &&TokenId| Some(**id) == placeholder;
-    let placeholders = ids.iter().filter(stands).count();
-    match ids.iter().position(|id| stands(&id)) {
-        Some(index) if media == 0 => Err(Error::LonePlaceholder { index }),
-        _ if placeholders != media => Err(Error::CountMismatch { placeholders, media }),
-        _ => Ok(()),
-    }
 }
 
 /// Consecutive rows of one origin.
@@ -57,15 +44,21 @@ impl Assembly {
         Self { spans: Vec::new(), positions: Positions::default(), next_position: 0, limit }
     }
 
-    /// Appends `ids`, in which each `placeholder` stands for the next of `media`. Nothing is appended
-    /// when something is wrong.
+    /// Appends `ids`, in which each of `placeholders` stands for the next of `media`. Nothing is appended when
+    /// something is wrong.
     ///
     /// # Errors
-    /// - [`Error::LonePlaceholder`] and [`Error::CountMismatch`] when placeholders and media differ.
+    /// - [`Error::LonePlaceholder`], [`Error::CountMismatch`] and [`Error::Order`] when placeholders and media
+    ///   differ.
     /// - [`Error::Oversize`] when the rows would not fit.
-    pub fn append(&mut self, ids: &[TokenId], media: &[Embeds], placeholder: Option<TokenId>) -> Result<()> {
-        check_placeholders(ids, media.len(), placeholder)?;
-        let stands = |id: &TokenId| Some(*id) == placeholder;
+    pub fn append(&mut self, ids: &[TokenId], media: &[Embeds], placeholders: Placeholders) -> Result<()> {
+        let order = placeholders.expect(ids, |of| media.iter().filter(|medium| medium.modality() == of).count())?;
+        for (index, (expected, medium)) in order.into_iter().zip(media).enumerate() {
+            if medium.modality() != expected {
+                return Err(Error::Order { index, expected, got: medium.modality() });
+            }
+        }
+        let stands = |id: &TokenId| placeholders.modality(*id).is_some();
         let tokens = ids.len() - media.len();
         let added = media.iter().try_fold(tokens, |sum, m| sum.checked_add(m.len()));
         let rows = added.and_then(|n| n.checked_add(self.len())).unwrap_or(usize::MAX);
@@ -204,7 +197,10 @@ impl Assembly {
             self.positions.push(coords.map(|v| v + cursor));
         }
         self.next_position += embeds.advance();
-        self.spans.push(Span::Media(embeds.clone()));
+        // A sound that is too short for a row is no unit that a cache could hold.
+        if !embeds.is_empty() {
+            self.spans.push(Span::Media(embeds.clone()));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong when parts are joined, as facts.
 
+use autoglm_core::Modality;
+
 /// Shorthand for a result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -7,19 +9,33 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A placeholder stands in the ids and no media were given at all.
-    #[error("token {index} is a media placeholder, but the prompt brings no media")]
+    /// A placeholder stands in the ids and no media of its kind were given at all.
+    #[error("token {index} stands for a {modality}, but the prompt brings none")]
     LonePlaceholder {
+        /// What it stands for.
+        modality: Modality,
         /// Index of the token among the appended ids.
         index: usize,
     },
     /// The ids hold another number of placeholders than there are media.
-    #[error("the prompt has {placeholders} media placeholders for {media} media")]
+    #[error("the prompt has {placeholders} placeholders of the kind `{modality}` for {media} media")]
     CountMismatch {
+        /// What they stand for.
+        modality: Modality,
         /// Placeholders among the appended ids.
         placeholders: usize,
         /// Media given.
         media: usize,
+    },
+    /// Media stand in another order than their placeholders.
+    #[error("medium {index} is a {got} where the prompt has a placeholder for a {expected}")]
+    Order {
+        /// Which medium, from 0.
+        index: usize,
+        /// What the placeholder stands for.
+        expected: Modality,
+        /// What was given.
+        got: Modality,
     },
     /// The rows would not fit into the context.
     #[error("the prompt needs {rows} rows, the context holds {limit}")]

@@ -3,7 +3,9 @@
 //! ```text
 //! y = x                                            Before::Nothing
 //! y = (x · (1 / √(mean(x²) + eps))) · weight       Before::RmsNorm
+//! y = (x − m) / √(mean((x − m)²) + eps) · weight + bias,   m = mean(x)      Before::LayerNorm
 //! y = silu(gate) · up,   (gate | up) = x           Before::SiluMul
+//! y = gelu(x)                                      Before::Gelu
 //! y = H y                                          block Hadamard, where a block is given
 //! scale = max|y| / 127,   code = round(y / scale)  ties to even
 //! ```
@@ -11,6 +13,7 @@
 //! One pass over a row while it is in the first-level cache, instead of one over memory for each line.
 
 use crate::exp::exp;
+use crate::gelu::gelu;
 use crate::hadamard::{butterflies, norm};
 use crate::layout::padded_inputs;
 use crate::multiversion::{Work, on};
@@ -31,8 +34,19 @@ pub enum Before<'a> {
         /// Added to the mean square.
         eps: f32,
     },
+    /// Layer normalisation with this weight and bias, (k) each.
+    LayerNorm {
+        /// Factor of each normalised number.
+        weight: &'a [f32],
+        /// Added to each.
+        bias: &'a [f32],
+        /// Added to the variance.
+        eps: f32,
+    },
     /// The row is (2·k), gate and up side by side.
     SiluMul,
+    /// x · Φ(x), with the normal distribution itself.
+    Gelu,
 }
 
 /// How rows of k inputs are quantised.
@@ -49,13 +63,16 @@ impl<'a> Recipe<'a> {
     /// over `sum_width` codes ([`crate::integer::Weights::sum_width`]).
     ///
     /// # Errors
-    /// - [`Error::Length`] when a norm's weight is not k long.
+    /// - [`Error::Length`] when a norm's weight or bias is not k long.
     /// - [`Error::Size`] when blocks do not divide k or sums have no width.
     pub fn new(before: Before<'a>, k: usize, block: usize, sum_width: usize) -> Result<Self> {
-        if let Before::RmsNorm { weight, .. } = before
-            && weight.len() != k
-        {
-            return Err(Error::Length { what: "the weight of a norm", expected: k, got: weight.len() });
+        let vectors = match before {
+            Before::RmsNorm { weight, .. } => [weight.len(), k],
+            Before::LayerNorm { weight, bias, .. } => [weight.len(), bias.len()],
+            Before::Nothing | Before::SiluMul | Before::Gelu => [k, k],
+        };
+        if let Some(got) = vectors.into_iter().find(|length| *length != k) {
+            return Err(Error::Length { what: "the weight of a norm", expected: k, got });
         }
         if !block.is_power_of_two() || block > crate::hadamard::BLOCK || !k.is_multiple_of(block) {
             return Err(Error::Size {
@@ -120,6 +137,21 @@ impl<'a> Recipe<'a> {
                     *y = (x * scale) * w;
                 }
             }
+            Before::LayerNorm { weight, bias, eps } => {
+                let mean = mean(x);
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = x - mean;
+                }
+                let scale = 1.0 / (mean_square(y) + eps).sqrt();
+                for ((y, w), b) in y.iter_mut().zip(weight).zip(bias) {
+                    *y = (*y * scale).mul_add(*w, *b);
+                }
+            }
+            Before::Gelu => {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = gelu(*x);
+                }
+            }
             Before::SiluMul => {
                 let (gate, up) = x.split_at(self.k);
                 for ((y, g), u) in y.iter_mut().zip(gate).zip(up) {
@@ -179,17 +211,28 @@ impl Work for Quantise<'_> {
     }
 }
 
-/// Mean of the squares, in 16 interleaved sums that are then added one after the other.
+/// Mean of the squares.
 #[inline(always)]
 fn mean_square(x: &[f32]) -> f32 {
+    mean_of(x, |v| v * v)
+}
+
+#[inline(always)]
+fn mean(x: &[f32]) -> f32 {
+    mean_of(x, |v| v)
+}
+
+/// Mean of `f` of each number, in 16 interleaved sums that are then added one after the other.
+#[inline(always)]
+fn mean_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (blocks, tail) = x.as_chunks::<16>();
     let mut sums = [0f32; 16];
     for block in blocks {
         for lane in 0..16 {
-            sums[lane] += block[lane] * block[lane];
+            sums[lane] += f(block[lane]);
         }
     }
-    let sum = sums.iter().sum::<f32>() + tail.iter().map(|v| v * v).sum::<f32>();
+    let sum = sums.iter().sum::<f32>() + tail.iter().map(|v| f(*v)).sum::<f32>();
     sum / x.len() as f32
 }
 
@@ -236,12 +279,38 @@ mod tests {
         (scale, codes, sums)
     }
 
+    /// Everything that can come before; `weight` is a norm's weight and its bias.
+    fn all(weight: &[f32]) -> [Before<'_>; 5] {
+        [
+            Before::Nothing,
+            Before::RmsNorm { weight, eps: 1e-5 },
+            Before::LayerNorm { weight, bias: weight, eps: 1e-5 },
+            Before::SiluMul,
+            Before::Gelu,
+        ]
+    }
+
+    #[test]
+    fn a_layer_norm_has_the_mean_and_the_spread_that_it_is_told() {
+        for k in [3, 70, 640] {
+            let (weight, bias) = (vec![2.0; k], vec![-0.5; k]);
+            let recipe = Recipe::new(Before::LayerNorm { weight: &weight, bias: &bias, eps: 1e-5 }, k, 1, k).unwrap();
+            // Far from zero: a variance formed as mean(x²) − mean(x)² would lose its digits.
+            let x: Vec<f32> = sample(k).iter().map(|v| v + 300.0).collect();
+            let mut y = vec![0.0; k];
+            recipe.prepare(Isa::best(), &x, &mut y);
+            let n = k as f64;
+            let mean = y.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            let variance = y.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+            assert!((mean + 0.5).abs() < 1e-4 && (variance - 4.0).abs() < 1e-3, "{k}: {mean} {variance}");
+        }
+    }
+
     #[test]
     fn codes_stand_for_the_prepared_row_within_half_a_step() {
         for k in [1, 8, 70, 128, 640] {
             let weight: Vec<f32> = (0..k).map(|i| 0.5 + (i % 7) as f32 * 0.2).collect();
-            let befores = [Before::Nothing, Before::RmsNorm { weight: &weight, eps: 1e-5 }, Before::SiluMul];
-            for before in befores {
+            for before in all(&weight) {
                 for block in [1, crate::hadamard::block(k)] {
                     let recipe = Recipe::new(before, k, block, 64).unwrap();
                     let x = sample(recipe.width_in());
@@ -264,8 +333,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         let weight = vec![1.25; 256];
-        let befores = [Before::Nothing, Before::RmsNorm { weight: &weight, eps: 1e-5 }, Before::SiluMul];
-        for before in befores {
+        for before in all(&weight) {
             let recipe = Recipe::new(before, 256, 128, 32).unwrap();
             let x = sample(recipe.width_in());
             let want = quantise(&recipe, Isa::Scalar, &x);
@@ -296,6 +364,7 @@ mod tests {
     #[test]
     fn recipes_that_do_not_fit_are_errors() {
         assert!(Recipe::new(Before::RmsNorm { weight: &[1.0], eps: 0.0 }, 2, 1, 64).is_err());
+        assert!(Recipe::new(Before::LayerNorm { weight: &[1.0; 2], bias: &[0.0], eps: 0.0 }, 2, 1, 64).is_err());
         assert!(Recipe::new(Before::Nothing, 12, 8, 64).is_err());
         assert!(Recipe::new(Before::Nothing, 64, 3, 64).is_err());
         assert!(Recipe::new(Before::Nothing, 64, 1, 0).is_err());

@@ -22,6 +22,7 @@ pub mod block;
 pub mod dense;
 mod error;
 pub mod exp;
+pub mod gelu;
 pub mod hadamard;
 pub mod integer;
 pub mod isa;

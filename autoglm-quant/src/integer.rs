@@ -28,19 +28,33 @@ pub enum Prepare {
         /// Added to the mean square.
         eps: f32,
     },
+    /// Layer normalisation with this weight and bias (k).
+    LayerNorm {
+        /// The norm's weight.
+        weight: Vec<f32>,
+        /// The norm's bias.
+        bias: Vec<f32>,
+        /// Added to the variance.
+        eps: f32,
+    },
     /// The input is (n, 2·k), gate and up side by side; the map sees silu(gate) · up.
     SiluMul,
+    /// x · Φ(x).
+    Gelu,
 }
 
 impl Prepare {
     /// What `before` names, for rows of k, read from `source`.
     pub(crate) fn read(before: &autoglm_core::Before, k: usize, source: &dyn Source) -> Result<Self> {
+        let vector = |name: &str| Ok::<_, Error>(source.tensor(name, &[k])?.to_vec1()?);
         Ok(match before {
             autoglm_core::Before::Nothing => Self::Nothing,
-            autoglm_core::Before::RmsNorm { weight, eps } => {
-                Self::RmsNorm { weight: source.tensor(weight, &[k])?.to_vec1()?, eps: *eps }
+            autoglm_core::Before::RmsNorm { weight, eps } => Self::RmsNorm { weight: vector(weight)?, eps: *eps },
+            autoglm_core::Before::LayerNorm { weight, bias, eps } => {
+                Self::LayerNorm { weight: vector(weight)?, bias: vector(bias)?, eps: *eps }
             }
             autoglm_core::Before::SiluMul => Self::SiluMul,
+            autoglm_core::Before::Gelu => Self::Gelu,
         })
     }
 
@@ -48,7 +62,9 @@ impl Prepare {
         match self {
             Self::Nothing => Before::Nothing,
             Self::RmsNorm { weight, eps } => Before::RmsNorm { weight, eps: *eps },
+            Self::LayerNorm { weight, bias, eps } => Before::LayerNorm { weight, bias, eps: *eps },
             Self::SiluMul => Before::SiluMul,
+            Self::Gelu => Before::Gelu,
         }
     }
 }
@@ -178,7 +194,7 @@ impl Projection for Integer {
     fn width_in(&self) -> usize {
         match self.prepare {
             Prepare::SiluMul => 2 * self.packed.k(),
-            Prepare::Nothing | Prepare::RmsNorm { .. } => self.packed.k(),
+            Prepare::Nothing | Prepare::RmsNorm { .. } | Prepare::LayerNorm { .. } | Prepare::Gelu => self.packed.k(),
         }
     }
 

@@ -150,7 +150,7 @@ impl Scheme {
     /// How many weights of a model of these tensors are quantised: the length of a progress bar.
     #[must_use]
     pub fn weights(&self, tensors: &[TensorSpec]) -> u64 {
-        let tied = tensors.iter().all(|spec| spec.name != "lm_head.weight");
+        let tied = tensors.iter().all(|spec| !spec.name.ends_with("lm_head.weight"));
         let packed = |spec: &&TensorSpec| self.packs(spec) || tied && spec.name.ends_with("embed_tokens.weight");
         tensors.iter().filter(packed).map(|spec| spec.shape.iter().map(|d| *d as u64).product::<u64>()).sum()
     }

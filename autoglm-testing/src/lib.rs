@@ -9,8 +9,10 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
 mod close;
+mod speaking;
 
 pub use close::{assert_close, assert_same, distance};
+pub use speaking::speaking;
 
 /// The repository's root.
 #[must_use]

@@ -17,7 +17,7 @@ use minijinja::{Value as Dynamic, context};
 use serde_json::Value;
 
 use crate::tokenizer::Segment;
-use crate::{Error, Result, Tokenizer};
+use crate::{Error, Family, Result, Tokenizer};
 
 mod template;
 #[cfg(test)]
@@ -36,6 +36,32 @@ const BUILT_IN: &str = r#"[gMASK]<sop>
         {%- for part in message.content -%}
             {%- if part.type == "image" -%}
                 <|begin_of_image|><|image|><|end_of_image|>
+            {%- elif part.type == "audio" -%}
+                <|begin_of_audio|><|audio|><|end_of_audio|>
+            {%- else -%}
+                {{ part.text }}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    <|assistant|>{{ "\n" }}
+{%- endif -%}
+"#;
+
+/// The layout of GLM-ASR, likewise: what is asked about a sound is a turn of its own
+/// (`GlmAsrProcessor.apply_transcription_request`).
+const BUILT_IN_ASR: &str = r#"{%- for message in messages -%}
+    <|{{ message.role }}|>{{ "\n" }}
+    {%- if message.content is string -%}
+        {{ message.content }}
+    {%- else -%}
+        {%- for part in message.content -%}
+            {%- if part.type == "audio" -%}
+                <|begin_of_audio|><|pad|><|end_of_audio|>
+                {%- if not loop.last -%}
+                    <|user|>{{ "\n" }}
+                {%- endif -%}
             {%- else -%}
                 {{ part.text }}
             {%- endif -%}
@@ -90,6 +116,8 @@ pub enum Content {
     Text(String),
     /// A picture: one placeholder, which fusion expands.
     Image,
+    /// A sound: one placeholder, which fusion expands.
+    Audio,
     /// Ids as they are, such as an earlier reply of the model. They are not split anew together with
     /// their neighbours.
     Tokens(Vec<TokenId>),
@@ -124,7 +152,7 @@ impl Message {
 /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/autoglm-tiny/tokenizer.json");
 /// # let json = std::fs::read(path).expect("the tiny checkpoint is part of the repository");
 /// # let tokenizer = autoglm_text::Tokenizer::from_json(&json)?;
-/// let template = ChatTemplate::built_in()?;
+/// let template = ChatTemplate::built_in(autoglm_text::Family::Glm4v)?;
 /// let ids = template.apply(&tokenizer, &[Message::text(Role::User, "打开相机")], true)?;
 /// assert_eq!(tokenizer.decode(&ids)?, "[gMASK]<sop><|user|>\n打开相机<|assistant|>\n");
 /// # Ok(())
@@ -134,32 +162,36 @@ impl Message {
 pub struct ChatTemplate(Template);
 
 impl ChatTemplate {
-    /// The layout of GLM-4.1V.
+    /// The layout of a member of the family: GLM-4.1V's, but for GLM-ASR.
     ///
     /// # Errors
     /// [`Error::TemplateThread`] when the system gives no thread to compile on.
-    pub fn built_in() -> Result<Self> {
-        Ok(Self(Template::compile(BUILT_IN.into(), &Value::Null)?))
+    pub fn built_in(family: Family) -> Result<Self> {
+        let source = match family {
+            Family::Glm4v | Family::Glm4 => BUILT_IN,
+            Family::GlmAsr => BUILT_IN_ASR,
+        };
+        Ok(Self(Template::compile(source.into(), &Value::Null)?))
     }
 
     /// The template of a checkpoint directory, from the contents of its `chat_template.jinja` and
     /// `tokenizer_config.json` as far as they exist.
     ///
     /// As in transformers the first wins; the second may hold one template or a list of named ones, of
-    /// which `default` is taken. Without any it is [`ChatTemplate::built_in`].
+    /// which `default` is taken. Without any it is the one that is [`built_in`](ChatTemplate::built_in) for `family`.
     ///
     /// # Errors
     /// - [`Error::TooLarge`] and [`Error::Template`] for a template that does not compile.
     /// - [`Error::TemplateGrowth`] for one that could build values without end.
     /// - [`Error::TemplateField`] for a `chat_template` that is neither a string nor such a list.
     /// - [`Error::TemplateThread`] when the system gives no thread to compile on.
-    pub fn from_files(jinja: Option<&str>, tokenizer_config: Option<&Value>) -> Result<Self> {
+    pub fn from_files(jinja: Option<&str>, tokenizer_config: Option<&Value>, family: Family) -> Result<Self> {
         let config = tokenizer_config.unwrap_or(&Value::Null);
         let source = match jinja {
             Some(source) => source,
             None => match config.get("chat_template").filter(|v| !v.is_null()) {
                 Some(field) => default_template(field)?,
-                None => return Self::built_in(),
+                None => return Self::built_in(family),
             },
         };
         if source.len() > MAX_TEMPLATE_BYTES {
@@ -221,7 +253,7 @@ impl<'a> Parts<'a> {
                 let words = match content {
                     Content::Text(text) | Content::Markup(text) => Cow::Borrowed(text.as_str()),
                     Content::Tokens(ids) => Cow::Owned(tokenizer.decode(ids)?),
-                    Content::Image => continue,
+                    Content::Image | Content::Audio => continue,
                 };
                 parts.push(Part { message, index, content, words });
             }
@@ -271,7 +303,7 @@ impl<'a> Parts<'a> {
                 Content::Tokens(ids) => Segment::Ids(ids),
                 Content::Markup(text) => Segment::Literal(text),
                 Content::Text(text) => Segment::Text(text),
-                Content::Image => Segment::Literal(""),
+                Content::Image | Content::Audio => Segment::Literal(""),
             });
             end = at + c.len_utf8();
         }
@@ -286,7 +318,7 @@ fn has_words(content: &Content) -> bool {
     match content {
         Content::Text(text) | Content::Markup(text) => !text.is_empty(),
         Content::Tokens(ids) => !ids.is_empty(),
-        Content::Image => false,
+        Content::Image | Content::Audio => false,
     }
 }
 
@@ -306,6 +338,7 @@ fn conversation(messages: &[Message], mut words: impl FnMut() -> Option<String>)
                 .iter()
                 .map(|part| match part {
                     Content::Image => context! { type => "image" },
+                    Content::Audio => context! { type => "audio" },
                     words => context! { type => "text", text => printed(words) },
                 })
                 .collect(),

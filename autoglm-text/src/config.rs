@@ -4,8 +4,8 @@
 //! `text_config`) with `rope_theta`, `rope_scaling` and `partial_rotary_factor` beside them;
 //! transformers 5 nests everything in `text_config` and the rotary fields in `rope_parameters`.
 
-use autoglm_core::TensorSpec;
 use autoglm_core::rope::{Pairing, Rope};
+use autoglm_core::{Member, TensorSpec};
 use serde_json::Value;
 
 use crate::{Error, Result};
@@ -17,6 +17,80 @@ pub enum Family {
     Glm4v,
     /// `glm4`: GLM-4-0414; the same layer with one-dimensional RoPE.
     Glm4,
+    /// `glmasr`: GLM-ASR, whose decoder is a Llama: no norm behind attention and feed-forward network, gate and up
+    /// apart, and all of a head turned in pairs of (j, j + half).
+    GlmAsr,
+}
+
+impl Family {
+    /// A layer's norms, in the order they are applied.
+    pub(crate) fn norms(self) -> &'static [&'static str] {
+        match self {
+            Self::Glm4v | Self::Glm4 => {
+                &["input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"]
+            }
+            Self::GlmAsr => &["input_layernorm", "post_attention_layernorm"],
+        }
+    }
+
+    /// What transformers takes for absent fields.
+    fn defaults(self) -> Defaults {
+        match self {
+            Self::Glm4v => Defaults {
+                vocab_size: 151_552,
+                hidden_size: 4096,
+                intermediate_size: 13_696,
+                num_hidden_layers: 40,
+                num_attention_heads: 32,
+                num_key_value_heads: 2,
+                max_position_embeddings: 32_768,
+                rms_norm_eps: 1e-5,
+                partial_rotary_factor: 1.0,
+                attention_bias: true,
+                tie_word_embeddings: false,
+            },
+            Self::Glm4 => Defaults {
+                max_position_embeddings: 131_072,
+                rms_norm_eps: 1.5625e-7,
+                partial_rotary_factor: 0.5,
+                ..Self::Glm4v.defaults()
+            },
+            Self::GlmAsr => Defaults {
+                vocab_size: 59_264,
+                hidden_size: 2048,
+                intermediate_size: 6144,
+                num_hidden_layers: 28,
+                num_attention_heads: 16,
+                num_key_value_heads: 4,
+                max_position_embeddings: 8192,
+                rms_norm_eps: 1e-5,
+                partial_rotary_factor: 1.0,
+                attention_bias: false,
+                tie_word_embeddings: true,
+            },
+        }
+    }
+}
+
+struct Defaults {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: usize,
+    max_position_embeddings: usize,
+    rms_norm_eps: f64,
+    partial_rotary_factor: f64,
+    attention_bias: bool,
+    tie_word_embeddings: bool,
+}
+
+/// Where a decoder's tensors live in a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Names {
+    prefix: &'static str,
+    head: &'static str,
 }
 
 /// A decoder's sizes and constants. Every value was checked when it was read.
@@ -50,6 +124,7 @@ pub struct TextConfig {
     rope_theta: f64,
     rotary_dim: usize,
     mrope_section: Vec<usize>,
+    names: Names,
 }
 
 impl TextConfig {
@@ -62,11 +137,13 @@ impl TextConfig {
         let family = match config.get("model_type").and_then(Value::as_str) {
             Some("glm4v") => Family::Glm4v,
             Some("glm4") => Family::Glm4,
+            Some("glmasr") => Family::GlmAsr,
             other => return Err(Error::ModelType { got: other.unwrap_or("missing").to_owned() }),
         };
         let fields = Fields { text: config.get("text_config").filter(|v| v.is_object()), root: config };
-        let num_attention_heads = fields.count("num_attention_heads", 32)?;
-        let hidden_size = fields.count("hidden_size", 4096)?;
+        let defaults = family.defaults();
+        let num_attention_heads = fields.count("num_attention_heads", defaults.num_attention_heads)?;
+        let hidden_size = fields.count("hidden_size", defaults.hidden_size)?;
         let head_dim = match fields.get("head_dim") {
             Some(_) => fields.count("head_dim", 0)?,
             None if family == Family::Glm4 => 128,
@@ -74,7 +151,8 @@ impl TextConfig {
             None => return Err(refuse("num_attention_heads", &num_attention_heads, "does not divide hidden_size")),
         };
         // transformers reads an explicit null as "one per query head".
-        let kv_default = if fields.is_null("num_key_value_heads") { num_attention_heads } else { 2 };
+        let null = fields.is_null("num_key_value_heads");
+        let kv_default = if null { num_attention_heads } else { defaults.num_key_value_heads };
         let num_key_value_heads = fields.count("num_key_value_heads", kv_default)?;
         if num_attention_heads % num_key_value_heads != 0 {
             return Err(refuse("num_key_value_heads", &num_key_value_heads, "does not divide num_attention_heads"));
@@ -84,35 +162,43 @@ impl TextConfig {
         {
             return Err(refuse("hidden_act", act, "only silu is known in this family"));
         }
-        let (default_eps, default_positions) = match family {
-            Family::Glm4v => (1e-5, 32_768),
-            Family::Glm4 => (1.5625e-7, 131_072),
-        };
-        let rms_norm_eps = fields.number("rms_norm_eps")?.unwrap_or(default_eps);
+        let rms_norm_eps = fields.number("rms_norm_eps")?.unwrap_or(defaults.rms_norm_eps);
         if !(rms_norm_eps > 0.0 && rms_norm_eps < 1.0) {
             return Err(refuse("rms_norm_eps", &rms_norm_eps, "must be between zero and one"));
         }
-        let rotary = Rotary::read(&fields, family, head_dim)?;
+        let rotary = Rotary::read(&fields, defaults.partial_rotary_factor, head_dim)?;
+        let attention_bias = fields.flag("attention_bias")?;
+        if family == Family::GlmAsr {
+            for field in ["attention_bias", "mlp_bias"] {
+                if fields.flag(field)? == Some(true) {
+                    return Err(refuse(field, "true", "this decoder has no such biases"));
+                }
+            }
+        }
         let config = Self {
             family,
-            vocab_size: fields.count("vocab_size", 151_552)?,
+            vocab_size: fields.count("vocab_size", defaults.vocab_size)?,
             hidden_size,
-            intermediate_size: fields.count("intermediate_size", 13_696)?,
-            num_hidden_layers: fields.count("num_hidden_layers", 40)?,
+            intermediate_size: fields.count("intermediate_size", defaults.intermediate_size)?,
+            num_hidden_layers: fields.count("num_hidden_layers", defaults.num_hidden_layers)?,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
             attention_bias: match family {
                 // The glm4v attention has its biases whatever the file says.
                 Family::Glm4v => true,
-                Family::Glm4 => fields.flag("attention_bias")?.unwrap_or(true),
+                Family::Glm4 | Family::GlmAsr => attention_bias.unwrap_or(defaults.attention_bias),
             },
             rms_norm_eps: rms_norm_eps as f32,
-            max_position_embeddings: fields.count("max_position_embeddings", default_positions)?,
-            tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+            max_position_embeddings: fields.count("max_position_embeddings", defaults.max_position_embeddings)?,
+            tie_word_embeddings: fields.tied(family)?.unwrap_or(defaults.tie_word_embeddings),
             rope_theta: rotary.theta,
             rotary_dim: rotary.dim,
             mrope_section: rotary.sections,
+            names: match family {
+                Family::Glm4v | Family::GlmAsr => Names { prefix: "model.language_model", head: "lm_head" },
+                Family::Glm4 => Names { prefix: "model", head: "lm_head" },
+            },
         };
         config.rope()?;
         config.check_widths()?;
@@ -130,21 +216,34 @@ impl TextConfig {
                 Rope::sectioned(self.rope_theta, self.rotary_dim, &self.mrope_section, Pairing::Interleaved)?
             }
             Family::Glm4 => Rope::plain(self.rope_theta, self.rotary_dim, Pairing::Interleaved)?,
+            Family::GlmAsr => Rope::plain(self.rope_theta, self.rotary_dim, Pairing::HalfSplit)?,
         })
+    }
+
+    /// The same decoder where `has` says what tensors the checkpoint has.
+    ///
+    /// The files of GLM-ASR name the decoder as an older transformers did, and carry a head although its
+    /// configuration, where it says nothing, stands for a tied one; the head counts then.
+    #[must_use]
+    pub fn named_as(mut self, has: impl Fn(&str) -> bool) -> Self {
+        if self.family == Family::GlmAsr {
+            if has("language_model.model.norm.weight") {
+                self.names = Names { prefix: "language_model.model", head: "language_model.lm_head" };
+            }
+            self.tie_word_embeddings &= !has(&format!("{}.weight", self.names.head));
+        }
+        self
     }
 
     /// Where the decoder's tensors live in the checkpoint.
     #[must_use]
     pub fn prefix(&self) -> &'static str {
-        match self.family {
-            Family::Glm4v => "model.language_model",
-            Family::Glm4 => "model",
-        }
+        self.names.prefix
     }
 
     /// Checkpoint path of the output head, without `.weight`.
     pub(crate) fn head_name(&self) -> String {
-        if self.tie_word_embeddings { format!("{}.embed_tokens", self.prefix()) } else { "lm_head".into() }
+        if self.tie_word_embeddings { format!("{}.embed_tokens", self.prefix()) } else { self.names.head.into() }
     }
 
     /// Every tensor the decoder reads. The caller bounds the number of layers by the checkpoint's
@@ -160,13 +259,11 @@ impl TextConfig {
             spec(format!("{prefix}.norm.weight"), &[c]),
         ];
         if !self.tie_word_embeddings {
-            all.push(spec("lm_head.weight".into(), &[self.vocab_size, c]));
+            all.push(spec(format!("{}.weight", self.names.head), &[self.vocab_size, c]));
         }
         for layer in 0..self.num_hidden_layers {
             let at = format!("{prefix}.layers.{layer}");
-            for norm in
-                ["input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"]
-            {
+            for norm in self.family.norms() {
                 all.push(spec(format!("{at}.{norm}.weight"), &[c]));
             }
             for (name, out) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
@@ -176,10 +273,21 @@ impl TextConfig {
                 }
             }
             all.push(spec(format!("{at}.self_attn.o_proj.weight"), &[c, q]));
-            all.push(spec(format!("{at}.mlp.gate_up_proj.weight"), &[2 * f, c]));
+            for map in self.gate_up(&at) {
+                all.push(spec(format!("{}.weight", map.name), &[map.out, map.inp]));
+            }
             all.push(spec(format!("{at}.mlp.down_proj.weight"), &[c, f]));
         }
         all
+    }
+
+    /// The feed-forward network's two maps of one input, in one piece or in two, in the layer at this path.
+    pub(crate) fn gate_up(&self, at: &str) -> Vec<Member> {
+        let (c, f) = (self.hidden_size, self.intermediate_size);
+        match self.family {
+            Family::Glm4v | Family::Glm4 => vec![Member::new(format!("{at}.mlp.gate_up_proj"), 2 * f, c)],
+            Family::GlmAsr => ["gate_proj", "up_proj"].map(|name| Member::new(format!("{at}.mlp.{name}"), f, c)).into(),
+        }
     }
 
     /// Products of widths that later code forms without looking.
@@ -202,7 +310,7 @@ struct Rotary {
 }
 
 impl Rotary {
-    fn read(fields: &Fields<'_>, family: Family, head_dim: usize) -> Result<Self> {
+    fn read(fields: &Fields<'_>, default_factor: f64, head_dim: usize) -> Result<Self> {
         let parameters = fields.get("rope_parameters").or_else(|| fields.get("rope_scaling"));
         let inner = |key| parameters.and_then(|p| p.get(key));
         for key in ["rope_type", "type"] {
@@ -216,11 +324,6 @@ impl Rotary {
             None => fields.number(key),
         };
         let theta = number("rope_theta")?.unwrap_or(10_000.0);
-        // transformers reads a missing factor as 1 in glm4v and 0.5 in glm4.
-        let default_factor = match family {
-            Family::Glm4v => 1.0,
-            Family::Glm4 => 0.5,
-        };
         let factor = number("partial_rotary_factor")?.unwrap_or(default_factor);
         if !(factor > 0.0 && factor <= 1.0) {
             return Err(refuse("partial_rotary_factor", &factor, "must be above zero and at most one"));
@@ -248,6 +351,15 @@ impl<'a> Fields<'a> {
     fn get(&self, key: &str) -> Option<&'a Value> {
         let present = |v: &'a Value| v.get(key).filter(|v| !v.is_null());
         self.text.and_then(present).or_else(|| present(self.root))
+    }
+
+    /// Whether the head is the embedding table. GLM-ASR's own word for it stands at the top level; a Llama's
+    /// default of no, which transformers writes into `text_config`, means nothing there.
+    fn tied(&self, family: Family) -> Result<Option<bool>> {
+        match family {
+            Family::GlmAsr => Fields { text: None, root: self.root }.flag("tie_word_embeddings"),
+            Family::Glm4v | Family::Glm4 => self.flag("tie_word_embeddings"),
+        }
     }
 
     fn is_null(&self, key: &str) -> bool {

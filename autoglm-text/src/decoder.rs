@@ -1,4 +1,4 @@
-//! The GLM-4 decoder.
+//! The GLM-4 decoder, and the Llama decoder of GLM-ASR, which lacks two of its norms.
 //!
 //! ```text
 //! x ← embeddings
@@ -10,12 +10,14 @@
 //!
 //! The four norms of a layer are, in this order, `input_layernorm`, `post_self_attn_layernorm`,
 //! `post_attention_layernorm` (which despite its name stands before the feed-forward network) and
-//! `post_mlp_layernorm`. Source: transformers' `modeling_glm4v.py` and `modeling_glm4.py`.
+//! `post_mlp_layernorm`. A Llama layer has the first and the third, and adds what attention and feed-forward
+//! network give as it is. Source: transformers' `modeling_glm4v.py`, `modeling_glm4.py` and `modeling_llama.py`.
 
 use std::sync::Arc;
 
 use autoglm_core::cache::Step;
 use autoglm_core::rope::Angles;
+use autoglm_core::rows::add;
 use autoglm_core::{
     Before, DecoderInput, DenseCache, Embedding, KvCache, KvFormat, Member, Positions, Projection, RmsNorm, Rope, Run,
     Source, Want,
@@ -140,18 +142,19 @@ impl Decoder {
 #[derive(Debug)]
 struct DecoderLayer {
     self_attn: Attention,
-    post_self_attn_layernorm: RmsNorm,
+    post_self_attn_layernorm: Option<RmsNorm>,
     mlp: Mlp,
-    post_mlp_layernorm: RmsNorm,
+    post_mlp_layernorm: Option<RmsNorm>,
 }
 
 impl DecoderLayer {
     fn load(source: &dyn Source, config: &TextConfig, at: &str) -> Result<Self> {
         let norm = |name: &str| {
-            Ok::<_, crate::Error>(RmsNorm::new(
-                &source.tensor(&format!("{at}.{name}.weight"), &[config.hidden_size])?,
-                config.rms_norm_eps,
-            )?)
+            if !config.family.norms().contains(&name) {
+                return Ok(None);
+            }
+            let weight = source.tensor(&format!("{at}.{name}.weight"), &[config.hidden_size])?;
+            Ok::<_, crate::Error>(Some(RmsNorm::new(&weight, config.rms_norm_eps)?))
         };
         Ok(Self {
             self_attn: Attention::load(source, config, at)?,
@@ -171,10 +174,18 @@ impl DecoderLayer {
         sequences: &mut [Sequence<'_>],
     ) -> Result<Tensor> {
         let attended = self.self_attn.forward(run, index, x, rope, angles, sequences)?;
-        let x = self.post_self_attn_layernorm.add_onto(run, &attended, x)?;
+        let x = added(run, self.post_self_attn_layernorm.as_ref(), &attended, x)?;
         let fed = self.mlp.forward(run, &x)?;
-        Ok(self.post_mlp_layernorm.add_onto(run, &fed, &x)?)
+        added(run, self.post_mlp_layernorm.as_ref(), &fed, &x)
     }
+}
+
+/// A branch, normalised where it ends in a norm, onto the residual stream.
+fn added(run: &Run<'_>, norm: Option<&RmsNorm>, branch: &Tensor, onto: &Tensor) -> Result<Tensor> {
+    Ok(match norm {
+        Some(norm) => norm.add_onto(run, branch, onto)?,
+        None => add(run, branch, onto)?,
+    })
 }
 
 #[derive(Debug)]
@@ -248,7 +259,7 @@ impl Mlp {
         let before =
             Before::RmsNorm { weight: format!("{at}.post_attention_layernorm.weight"), eps: config.rms_norm_eps };
         Ok(Self {
-            gate_up_proj: source.projection(&[Member::new(format!("{at}.mlp.gate_up_proj"), 2 * f, c)], &before)?,
+            gate_up_proj: source.projection(&config.gate_up(at), &before)?,
             down_proj: source.projection(&[Member::new(format!("{at}.mlp.down_proj"), c, f)], &Before::SiluMul)?,
         })
     }

@@ -4,12 +4,11 @@
 //! `rope_parameters`. A field that is absent has the value of transformers' `Glm4vVisionConfig`,
 //! because some versions leave out what equals it.
 
+use autoglm_core::fields::{Fields, refuse};
 use autoglm_core::rope::Rope;
 use autoglm_core::{Member, TensorSpec};
 use serde_json::{Value, json};
 
-use crate::error::refuse;
-use crate::fields::Fields;
 use crate::{PreprocessConfig, Result};
 
 /// The widest row or feed-forward network that is accepted, thirty times the real model's.
@@ -61,42 +60,42 @@ impl VisionConfig {
     /// [`autoglm_core::Error::Config`] naming the field whose value no tower of the family can have.
     pub fn from_json(vision_config: &Value) -> Result<Self> {
         let fields = Fields(Some(vision_config));
-        let width = |key, absent| size(fields, key, absent, MAX_WIDTH);
+        let width = |key, absent| fields.size(key, absent, MAX_WIDTH);
         let hidden_size = width("hidden_size", 1536)?;
         let num_heads = width("num_heads", 12)?;
         if hidden_size % num_heads != 0 {
-            return Err(refuse("num_heads", num_heads, "does not divide hidden_size"));
+            return Err(refuse("num_heads", num_heads, "does not divide hidden_size").into());
         }
         if hidden_size / num_heads % 4 != 0 {
             // A quarter of a head's pairs of dimensions turns with the row and a quarter with the column.
             let got = hidden_size / num_heads;
-            return Err(refuse("num_heads", got, "hidden_size / num_heads must be a multiple of four"));
+            return Err(refuse("num_heads", got, "hidden_size / num_heads must be a multiple of four").into());
         }
         fields.only("hidden_act", &json!("silu"), "only silu is known in this family")?;
         fields.only("in_channels", &json!(CHANNELS), "pictures have three colours")?;
-        let patch_size = size(fields, "patch_size", 14, MAX_PATCH)?;
-        let image_size = size(fields, "image_size", 336, MAX_PATCH * MAX_TABLE_SIDE)?;
+        let patch_size = fields.size("patch_size", 14, MAX_PATCH)?;
+        let image_size = fields.size("image_size", 336, MAX_PATCH * MAX_TABLE_SIDE)?;
         let table_side = image_size / patch_size;
         if !(1..=MAX_TABLE_SIDE as usize).contains(&table_side) {
-            return Err(refuse("image_size", image_size, "gives no table of positions of a usable side"));
+            return Err(refuse("image_size", image_size, "gives no table of positions of a usable side").into());
         }
         let eps = fields.positive("rms_norm_eps", 1e-5)?;
         if eps >= 1.0 {
-            return Err(refuse("rms_norm_eps", eps, "must be between zero and one"));
+            return Err(refuse("rms_norm_eps", eps, "must be between zero and one").into());
         }
         let rotary = fields.inside("rope_parameters");
         if let Some(kind) = rotary.get("rope_type").filter(|v| !matches!(v.as_str(), Some("axial" | "default"))) {
-            return Err(refuse("rope_type", kind, "only the axial scheme is known in this tower"));
+            return Err(refuse("rope_type", kind, "only the axial scheme is known in this tower").into());
         }
         let config = Self {
-            depth: size(fields, "depth", 24, MAX_DEPTH)?,
+            depth: fields.size("depth", 24, MAX_DEPTH)?,
             hidden_size,
             num_heads,
             out_hidden_size: width("out_hidden_size", 4096)?,
             intermediate_size: width("intermediate_size", 13_696)?,
             patch_size,
-            temporal_patch_size: size(fields, "temporal_patch_size", 2, MAX_FACTOR)?,
-            spatial_merge_size: size(fields, "spatial_merge_size", 2, MAX_FACTOR)?,
+            temporal_patch_size: fields.size("temporal_patch_size", 2, MAX_FACTOR)?,
+            spatial_merge_size: fields.size("spatial_merge_size", 2, MAX_FACTOR)?,
             table_side,
             attention_bias: fields.flag("attention_bias", false)?,
             rms_norm_eps: eps as f32,
@@ -146,7 +145,7 @@ impl VisionConfig {
         ];
         for (field, cut, read) in pairs {
             if cut as usize != read {
-                return Err(refuse(field, cut, "differs between preprocessor_config.json and config.json"));
+                return Err(refuse(field, cut, "differs between preprocessor_config.json and config.json").into());
             }
         }
         Ok(())
@@ -199,11 +198,6 @@ impl VisionConfig {
         let width = self.hidden_size * self.merged_patches();
         Member::new(format!("{prefix}.downsample"), self.out_hidden_size, width).with_bias(true)
     }
-}
-
-fn size(fields: Fields<'_>, key: &'static str, absent: u64, most: u64) -> Result<usize> {
-    let n = fields.count(key, absent, most)?;
-    usize::try_from(n).map_err(|_| refuse(key, n, "does not fit into an address"))
 }
 
 #[cfg(test)]

@@ -88,10 +88,3 @@ pub enum Error {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
-
-/// The error for a field of a configuration.
-pub(crate) fn refuse(field: &'static str, got: impl std::fmt::Display, why: &'static str) -> Error {
-    // A hostile file could carry megabytes in one field; the message keeps its head.
-    let got = got.to_string().chars().take(80).collect();
-    Error::Core(autoglm_core::Error::Config { field, got, why })
-}

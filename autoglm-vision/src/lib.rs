@@ -24,7 +24,6 @@ mod block;
 pub mod config;
 pub mod decode;
 mod error;
-mod fields;
 mod merger;
 mod position;
 pub mod preprocess;

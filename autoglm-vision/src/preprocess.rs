@@ -3,13 +3,12 @@
 //! The picture is resized to whole squares of patches, its samples are normalised, and each patch
 //! becomes one row. Rows come in merge order: all patches of one square before the next square.
 
+use autoglm_core::fields::{Fields, refuse};
 use autoglm_core::rows::from_rows;
 use autoglm_core::{Grid, MediaDigest, Run};
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use crate::error::refuse;
-use crate::fields::Fields;
 use crate::position::places;
 use crate::resize::{SmartResize, resize};
 use crate::{Result, Rgb, VisionConfig};
@@ -74,10 +73,10 @@ impl PreprocessConfig {
         let mean = fields.colours("image_mean", CLIP_MEAN)?.map(|x| x as f32 * to_samples);
         let std = fields.colours("image_std", CLIP_STD)?.map(|x| x as f32 * to_samples);
         if !mean.iter().all(|x| x.is_finite()) {
-            return Err(refuse("image_mean", format!("{mean:?}"), "must be finite"));
+            return Err(refuse("image_mean", format!("{mean:?}"), "must be finite").into());
         }
         if !std.iter().all(|x| x.is_normal() && *x > 0.0) {
-            return Err(refuse("image_std", format!("{std:?}"), "must be positive and finite"));
+            return Err(refuse("image_std", format!("{std:?}"), "must be positive and finite").into());
         }
         let config = Self {
             patch_size: side("patch_size", tower.patch_size)?,
@@ -160,7 +159,7 @@ fn bounds(fields: Fields<'_>) -> Result<(u64, u64)> {
         let size = fields.inside("size");
         for key in ["shortest_edge", "longest_edge"] {
             if size.get(key).is_none() {
-                return Err(refuse(key, "missing", "size must have both edges"));
+                return Err(refuse(key, "missing", "size must have both edges").into());
             }
         }
         (size.count("shortest_edge", 1, MAX_EDGE)?, size.count("longest_edge", 1, MAX_EDGE)?)
@@ -173,10 +172,10 @@ fn bounds(fields: Fields<'_>) -> Result<(u64, u64)> {
 
 fn check_bounds(shortest: u64, longest: u64) -> Result<()> {
     if longest < shortest {
-        return Err(refuse("longest_edge", longest, "is below shortest_edge, the least 2·height·width"));
+        return Err(refuse("longest_edge", longest, "is below shortest_edge, the least 2·height·width").into());
     }
     if longest > MAX_EDGE {
-        return Err(refuse("longest_edge", longest, "is larger than this crate accepts"));
+        return Err(refuse("longest_edge", longest, "is larger than this crate accepts").into());
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use autoglm_core::{KvCache, TokenId, Unit};
-use autoglm_fusion::Assembly;
+use autoglm_fusion::{Assembly, Placeholders};
 
 use crate::past::Cache;
 use crate::trial::{compute, token};
@@ -71,18 +71,18 @@ impl AgentLoop {
         let seen = picture.map(|picture| self.model.see([0; 32], picture, self.history.len())).transpose()?;
         let vision = seen.as_ref().map_or(Duration::ZERO, |(_, took)| *took);
         let mut assembly = Assembly::new(self.model.context());
-        assembly.append(&self.history, &[], None)?;
+        assembly.append(&self.history, &[], Placeholders::default())?;
         let keep = assembly.len();
         if let Some((embeds, _)) = seen {
             assembly.append(
-                &self.model.image_token().into_iter().collect::<Vec<_>>(),
+                &self.model.placeholders().image.into_iter().collect::<Vec<_>>(),
                 &[embeds],
-                self.model.image_token(),
+                self.model.placeholders(),
             )?;
         }
         let start = self.history.len();
         self.history.extend((start..start + TURN).map(token));
-        assembly.append(&self.history[start..start + TURN / 2], &[], None)?;
+        assembly.append(&self.history[start..start + TURN / 2], &[], Placeholders::default())?;
 
         let units: Vec<Unit> = assembly.units().collect();
         let rows = assembly.len();

@@ -41,6 +41,14 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// One of several sounds could not be used.
+    #[error("sound {number}")]
+    Sound {
+        /// Which one, from 1.
+        number: usize,
+        /// Why.
+        source: Box<Error>,
+    },
     /// An option of [`crate::OpenOptions`] has a value this checkpoint cannot be run with.
     #[error("option `{option}` makes no sense here")]
     Option {
@@ -73,14 +81,14 @@ pub enum Error {
         /// What was computed.
         value: f32,
     },
-    /// A measured prompt has no room for its picture.
+    /// A measured prompt has no room for its pictures and sounds.
     #[cfg(feature = "quant")]
-    #[error("the picture has {picture} rows, and a prompt of {rows} has no room for it and a word")]
+    #[error("pictures and sounds have {media} rows, and a prompt of {rows} has no room for them and a word")]
     Rows {
         /// Rows of the prompt.
         rows: usize,
-        /// Rows of the picture.
-        picture: usize,
+        /// Rows of pictures and sounds.
+        media: usize,
     },
     /// There is no room for a measurement.
     #[cfg(feature = "quant")]
@@ -124,6 +132,10 @@ pub enum Error {
     #[cfg(feature = "vision")]
     #[error(transparent)]
     Vision(#[from] autoglm_vision::Error),
+    /// Sounds and the audio tower.
+    #[cfg(feature = "audio")]
+    #[error(transparent)]
+    Audio(#[from] autoglm_audio::Error),
     /// The tensor library refused an operation.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

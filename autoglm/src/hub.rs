@@ -113,10 +113,11 @@ pub enum PullError {
 }
 
 /// Files besides the weights that a model is made of.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",

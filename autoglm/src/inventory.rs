@@ -7,7 +7,8 @@ use autoglm_quant::Survey;
 use autoglm_text::{Decoder, TextConfig};
 use serde_json::Value;
 
-use crate::media::EyesConfig;
+use crate::ears::EarsConfig;
+use crate::eyes::EyesConfig;
 use crate::stored::Stored;
 use crate::{Error, OpenOptions, Result};
 
@@ -40,13 +41,17 @@ impl Inventory {
         let text = TextConfig::from_json(&config)?;
         let checkpoint = Arc::new(Checkpoint::open(files)?);
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
+        let text = text.named_as(|name| checkpoint.info(name).is_ok());
         let eyes = EyesConfig::read(files, &config, &checkpoint, &options)?;
+        let ears = EarsConfig::read(files, &config, text.hidden_size, &checkpoint)?;
         let mut tensors = text.expected_tensors();
         tensors.extend(eyes.expected_tensors());
-        checkpoint.verify(&tensors, eyes.unread_prefixes(), false)?;
+        tensors.extend(ears.expected_tensors());
+        checkpoint.verify(&tensors, &[eyes.unread_prefixes(), ears.unread_prefixes()].concat(), false)?;
         let survey = Survey::new(Arc::clone(&checkpoint));
         Decoder::load(&survey, text)?;
         eyes.load(&survey)?;
+        ears.load(&survey)?;
         Ok(Self { config, checkpoint, tensors, maps: survey.into_maps() })
     }
 }

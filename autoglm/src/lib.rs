@@ -5,13 +5,15 @@
 //! [`Model`] is a cheap handle on an opened checkpoint, [`Session`] one conversation with it,
 //! [`Part`] what a user says, [`Reply`] an iterator over the pieces of an answer, and [`Answer`] the
 //! phone action in it. This crate is wiring: the work is done in `autoglm-core`, `autoglm-text`,
-//! `autoglm-vision`, `autoglm-fusion`, `autoglm-quant` and `autoglm-kvcache`, which are published and documented but promise no stable
-//! interface; this one does.
+//! `autoglm-vision`, `autoglm-audio`, `autoglm-fusion`, `autoglm-quant` and `autoglm-kvcache`, which are published and
+//! documented but promise no stable interface; this one does.
 
 mod action;
 #[cfg(all(feature = "quant", feature = "kvcache"))]
 mod agent_loop;
+mod ears;
 mod error;
+mod eyes;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "quant")]
@@ -20,16 +22,19 @@ mod inventory;
 mod keep;
 #[cfg(feature = "quant")]
 mod machine;
-mod media;
 mod model;
 mod options;
+mod part;
 mod past;
 mod precision;
 mod prompt;
+#[cfg(feature = "audio")]
+mod recording;
 mod reply;
 mod session;
 mod shape;
 mod stored;
+mod transcribe;
 #[cfg(feature = "quant")]
 mod trial;
 
@@ -47,15 +52,17 @@ pub use error::{Error, Result};
 pub use inventory::Inventory;
 #[cfg(feature = "quant")]
 pub use machine::Machine;
-pub use media::Part;
 pub use model::Model;
 pub use options::{Generate, OpenOptions, Thinking};
+pub use part::Part;
 pub use precision::Precision;
 #[cfg(feature = "quant")]
 pub use precision::Progress;
 pub use prompt::Prompt;
+#[cfg(feature = "audio")]
+pub use recording::Recording;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
-pub use shape::{Shape, VisionShape};
+pub use shape::{Architecture, AudioShape, Shape, VisionShape};
 #[cfg(feature = "quant")]
 pub use trial::Trial;

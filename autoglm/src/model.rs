@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{Checkpoint, Embeds, Files, KvFormat, Run, TokenId, Workers};
-use autoglm_text::{ChatTemplate, Decoder, TextConfig, Tokenizer};
+use autoglm_core::{Checkpoint, Embeds, Files, KvFormat, Modality, Run, TokenId, Workers};
+use autoglm_fusion::Placeholders;
+use autoglm_text::{ChatTemplate, Decoder, Family, TextConfig, Tokenizer};
 use serde_json::Value;
 
+use crate::ears::{Ears, EarsConfig};
+use crate::eyes::{Eyes, EyesConfig};
 #[cfg(feature = "kvcache")]
 use crate::keep::Origin;
-use crate::media::{Eyes, EyesConfig};
 use crate::past::Past;
 use crate::precision::Weights;
 use crate::stored::Stored;
@@ -37,9 +39,10 @@ struct Inner {
     #[cfg(feature = "kvcache")]
     origin: Origin,
     eyes: Eyes,
+    ears: Ears,
     /// Where the tokenizer would be if there is none.
     chat: std::result::Result<Chat, PathBuf>,
-    image_token: Option<TokenId>,
+    placeholders: Placeholders,
     stop_ids: Vec<TokenId>,
     warning: Option<String>,
 }
@@ -94,23 +97,28 @@ impl Model {
             config.ok_or_else(|| Error::MissingFile { path: files.path("config.json"), purpose: "opening a model" })?;
         let stored = Stored::read(&config, options)?;
         let text = TextConfig::from_json(&config)?;
-        let image_token = token_field(&config, "image_token_id", text.vocab_size)?;
+        let (family, placeholders) = (text.family, placeholders(&config, text.vocab_size)?);
         // Looked at before they are opened: whoever replaces them in between is noticed later.
         #[cfg(feature = "kvcache")]
         let origin = Origin::of(files);
         let checkpoint = Arc::new(Checkpoint::open(files)?);
+        let text = text.named_as(|name| checkpoint.info(name).is_ok());
         // Names are built per layer, so a config may not claim more layers than the header has tensors.
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
         let eyes = EyesConfig::read(files, &config, &checkpoint, options)?;
+        let ears = EarsConfig::read(files, &config, text.hidden_size, &checkpoint)?;
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
-        let verified = stored.verify(&checkpoint, &expected, eyes.unread_prefixes(), options.allow_extra)?;
+        expected.extend(ears.expected_tensors());
+        let unread = [eyes.unread_prefixes(), ears.unread_prefixes()].concat();
+        let verified = stored.verify(&checkpoint, &expected, &unread, options.allow_extra)?;
         let generation: Option<Value> = files.json("generation_config.json")?;
         let workers = start_workers(options.threads)?;
         let precision = stored.precision().or(options.precision);
         let weights = Weights::new(checkpoint, stored, options, Run::new(&workers), &expected);
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
+        let ears = ears.load(weights.source())?;
         let (weights_bytes, isa, warnings) =
             (weights.bytes(), weights.isa(), [weights.warning(), verified.extra_names()]);
         drop(weights);
@@ -127,8 +135,9 @@ impl Model {
             origin,
             decoder,
             eyes,
-            chat: Chat::read(files)?,
-            image_token,
+            ears,
+            chat: Chat::read(files, family)?,
+            placeholders,
             stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
             warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
         };
@@ -145,14 +154,17 @@ impl Model {
     pub fn synthetic(shape: &crate::Shape, options: &OpenOptions) -> Result<Self> {
         let config = shape.config("bfloat16");
         let text = TextConfig::from_json(&config)?;
-        let image_token = token_field(&config, "image_token_id", text.vocab_size)?;
+        let placeholders = placeholders(&config, text.vocab_size)?;
         let eyes = EyesConfig::new(&config, None, options)?;
+        let ears = EarsConfig::new(&config, text.hidden_size)?;
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
+        expected.extend(ears.expected_tensors());
         let workers = start_workers(options.threads)?;
         let weights = Weights::random(options, Run::new(&workers), &expected)?;
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
+        let ears = ears.load(weights.source())?;
         let (weights_bytes, isa) = (weights.bytes(), weights.isa());
         drop(weights);
         let attention = options.precision.map(Precision::attention).unwrap_or_default();
@@ -168,24 +180,25 @@ impl Model {
             origin: Origin::Unknown,
             decoder,
             eyes,
+            ears,
             chat: Err(PathBuf::from("(random weights)").join(TOKENIZER)),
-            // Nothing looks the placeholder up, so a smaller vocabulary need not have it.
-            image_token,
+            // Nothing looks the placeholders up, so a smaller vocabulary need not have them.
+            placeholders,
             stop_ids: Vec::new(),
             warning: None,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// A prompt of `rows` rows of which a picture takes as many as it has, for measuring.
+    /// A prompt of `rows` rows of which pictures and sounds take as many as they have, for measuring.
     ///
     /// # Errors
-    /// - [`Error::ModalityOff`] for a picture that this build or model cannot see.
-    /// - [`Error::Rows`] when the picture alone has as many rows as the prompt, or more.
+    /// - [`Error::ModalityOff`] for a medium that this build or model cannot take.
+    /// - [`Error::Rows`] when media alone have as many rows as the prompt, or more.
     /// - [`Error::Fusion`] when the rows do not fit the context.
     #[cfg(feature = "quant")]
-    pub fn trial(&self, rows: usize, picture: Option<&crate::Part>) -> Result<crate::Trial> {
-        crate::Trial::new(self, rows, picture)
+    pub fn trial(&self, rows: usize, media: &[crate::Part]) -> Result<crate::Trial> {
+        crate::Trial::new(self, rows, media)
     }
 
     /// A phone agent's conversation of made-up tokens, for measuring.
@@ -201,29 +214,39 @@ impl Model {
         Session::new(self.clone())
     }
 
-    /// Lays out a prompt that is given as token ids, each picture's placeholder once, and encoded
-    /// pictures, which are read and encoded one at a time: for comparing numbers with another
+    /// Lays out a prompt that is given as token ids, the placeholder of each picture and of each sound once, and
+    /// encoded pictures and sounds, which are read and encoded one at a time: for comparing numbers with another
     /// implementation.
     ///
     /// # Errors
-    /// - [`autoglm_fusion::Error`] when placeholders and pictures differ in number; no picture is read then.
-    /// - [`Error::Picture`] for a picture that is damaged, that this build or checkpoint cannot see, or that
-    ///   does not fit the context beside what stands before it.
-    /// - What `images` reports.
+    /// - [`autoglm_fusion::Error`] when placeholders and media differ in number; none is read then.
+    /// - [`Error::Picture`] and [`Error::Sound`] for one that is damaged, that this build or checkpoint cannot
+    ///   take, or that does not fit the context beside what stands before it.
+    /// - What `images` and `sounds` report.
     pub fn prompt<E: From<Error>>(
         &self,
         ids: &[TokenId],
-        images: impl ExactSizeIterator<Item = std::result::Result<Vec<u8>, E>>,
+        mut images: impl ExactSizeIterator<Item = std::result::Result<Vec<u8>, E>>,
+        mut sounds: impl ExactSizeIterator<Item = std::result::Result<Vec<u8>, E>>,
     ) -> std::result::Result<Prompt, E> {
-        let counted = autoglm_fusion::check_placeholders(ids, images.len(), self.image_token());
-        counted.map_err(Error::from)?;
-        let mut taken = ids.len() - images.len();
-        let mut embeds = Vec::new();
-        for (i, bytes) in images.enumerate() {
-            let seen = self.see([0; 32], &Part::Image(bytes?), taken);
-            let (seen, _) = seen.map_err(|e| Error::Picture { number: i + 1, source: Box::new(e) })?;
-            taken += seen.len();
-            embeds.push(seen);
+        let count = |modality| if modality == Modality::Image { images.len() } else { sounds.len() };
+        let order = self.placeholders().expect(ids, count).map_err(Error::from)?;
+        let mut taken = ids.len() - order.len();
+        let mut embeds: Vec<Embeds> = Vec::new();
+        for modality in order {
+            let number = 1 + embeds.iter().filter(|made| made.modality() == modality).count();
+            let made = if modality == Modality::Image {
+                let Some(bytes) = images.next() else { break };
+                let seen = self.see([0; 32], &Part::Image(bytes?), taken);
+                seen.map_err(|e| Error::Picture { number, source: Box::new(e) })
+            } else {
+                let Some(bytes) = sounds.next() else { break };
+                let heard = self.hear([0; 32], &Part::Audio(bytes?), taken);
+                heard.map_err(|e| Error::Sound { number, source: Box::new(e) })
+            };
+            let (made, _) = made?;
+            taken += made.len();
+            embeds.push(made);
         }
         Ok(Prompt::new(self.clone(), ids, &embeds)?)
     }
@@ -279,6 +302,25 @@ impl Model {
         Ok((embeds, start.elapsed()))
     }
 
+    /// The rows of a sound, for the tenant of this salt, beside `taken` others, and how long they took.
+    pub(crate) fn hear(&self, salt: [u8; 32], sound: &Part, taken: usize) -> Result<(Embeds, Duration)> {
+        let start = Instant::now();
+        let embeds = self.inner.ears.hear(&self.run(), salt, sound, taken, self.context())?;
+        Ok((embeds, start.elapsed()))
+    }
+
+    /// The sound encoder.
+    #[cfg(feature = "audio")]
+    pub(crate) fn ears(&self) -> &Ears {
+        &self.inner.ears
+    }
+
+    /// Whether it takes sounds itself.
+    #[must_use]
+    pub fn hears(&self) -> bool {
+        self.inner.ears.hear_at_all()
+    }
+
     pub(crate) fn run(&self) -> Run<'_> {
         Run::new(&self.inner.workers).with_attention(self.inner.attention).with_rounding(self.inner.rounds)
     }
@@ -307,6 +349,13 @@ impl Model {
         self.inner.eyes.encoded()
     }
 
+    /// Sounds that went through the audio tower so far; one that is played again need not.
+    #[cfg(all(feature = "kvcache", feature = "audio"))]
+    #[must_use]
+    pub fn sounds_encoded(&self) -> u64 {
+        self.inner.ears.encoded()
+    }
+
     /// Where the weights came from.
     #[cfg(feature = "kvcache")]
     pub(crate) fn origin(&self) -> &Origin {
@@ -317,8 +366,8 @@ impl Model {
         &self.inner.decoder
     }
 
-    pub(crate) fn image_token(&self) -> Option<TokenId> {
-        self.inner.image_token
+    pub(crate) fn placeholders(&self) -> Placeholders {
+        self.inner.placeholders
     }
 
     pub(crate) fn stop_ids(&self) -> &[TokenId] {
@@ -345,7 +394,7 @@ pub(crate) fn start_workers(threads: Option<usize>) -> Result<Workers> {
 
 impl Chat {
     /// What the files say, or where the tokenizer would be.
-    fn read(files: &Files) -> Result<std::result::Result<Self, PathBuf>> {
+    fn read(files: &Files, family: Family) -> Result<std::result::Result<Self, PathBuf>> {
         let Some(tokenizer) = files.read(TOKENIZER, TOKENIZER_BYTES)? else {
             return Ok(Err(files.path(TOKENIZER)));
         };
@@ -354,7 +403,7 @@ impl Chat {
         let jinja = file.as_deref().map(std::str::from_utf8).transpose();
         let jinja = jinja.map_err(|source| Error::NotText { file: TEMPLATE, source })?;
         let tokenizer = Tokenizer::from_json(&tokenizer)?;
-        Ok(Ok(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref())? }))
+        Ok(Ok(Self { tokenizer, template: ChatTemplate::from_files(jinja, config.as_ref(), family)? }))
     }
 }
 
@@ -366,6 +415,16 @@ const TOKENIZER_BYTES: usize = 128 << 20;
 
 /// Chat templates take a few kilobytes.
 const TEMPLATE_BYTES: usize = 1 << 20;
+
+/// The tokens that stand for media. GLM-ASR's configurations leave theirs out where it is the usual one.
+fn placeholders(config: &Value, vocab_size: usize) -> Result<Placeholders> {
+    const OF_GLM_ASR: TokenId = TokenId(59_260);
+    let usual = config.get("model_type").is_some_and(|kind| kind == "glmasr").then_some(OF_GLM_ASR);
+    Ok(Placeholders {
+        image: token_field(config, "image_token_id", vocab_size)?,
+        audio: token_field(config, "audio_token_id", vocab_size)?.or(usual.filter(|id| (id.0 as usize) < vocab_size)),
+    })
+}
 
 /// A token id below `vocab_size` that `config.json` may name.
 fn token_field(config: &Value, field: &'static str, vocab_size: usize) -> Result<Option<TokenId>> {

@@ -31,7 +31,7 @@ impl Prompt {
     pub(crate) fn new(model: Model, ids: &[TokenId], media: &[Embeds]) -> Result<Self> {
         let limit = model.context();
         let mut assembly = Assembly::new(limit);
-        assembly.append(ids, media, model.image_token())?;
+        assembly.append(ids, media, model.placeholders())?;
         let cache = model.past().empty();
         Ok(Self { model, assembly, cache, last: None })
     }

@@ -37,13 +37,15 @@ pub struct Stats {
     pub reused_tokens: usize,
     /// Time in the vision preprocessing and tower for pictures pushed since the last reply.
     pub vision: Duration,
+    /// Time in decoding, resampling, and the audio tower for sounds pushed since the last reply.
+    pub audio: Duration,
     /// Time of the rows that were not computed yet, up to the first token.
     pub prefill: Duration,
     /// Time spent on the tokens after the first.
     pub decode: Duration,
     /// Tokens generated, an end token included.
     pub decode_tokens: usize,
-    /// Time from the first pushed part's encoding to the first token: vision and prefill.
+    /// Time from the first pushed part's encoding to the first token: vision, audio and prefill.
     pub time_to_first_token: Duration,
     /// Bytes of keys and values in the cache.
     pub kv_bytes: u64,
@@ -74,13 +76,14 @@ impl<'a> Reply<'a> {
             Thinking::Skipped => no_thinking(&chat.tokenizer)?,
         };
         let (mut assembly, mut prompt) = session.assemble()?;
-        assembly.append(&forced, &[], None)?;
+        assembly.append(&forced, &[], autoglm_fusion::Placeholders::default())?;
         prompt.extend_from_slice(&forced);
         let sampler = Sampler::new(how.sampling, &prompt)?;
         let prompt_tokens = assembly.len();
         let reused_tokens = session.begin(assembly)?;
         let vision = std::mem::take(&mut session.vision);
-        let stats = Stats { prompt_tokens, reused_tokens, vision, ..Stats::default() };
+        let audio = std::mem::take(&mut session.audio);
+        let stats = Stats { prompt_tokens, reused_tokens, vision, audio, ..Stats::default() };
         let (generated, finish, failed) = (Vec::new(), None, false);
         Ok(Self { session, how, sampler, text, forced, generated, finish, failed, stats })
     }
@@ -114,7 +117,7 @@ impl<'a> Reply<'a> {
         let id = self.sampler.sample(&mut logits)?;
         if self.generated.is_empty() {
             self.stats.prefill = before.elapsed();
-            self.stats.time_to_first_token = self.stats.vision + self.stats.prefill;
+            self.stats.time_to_first_token = self.stats.vision + self.stats.audio + self.stats.prefill;
         } else {
             self.stats.decode += before.elapsed();
         }

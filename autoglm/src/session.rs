@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use autoglm_core::{Embeds, KvCache, TokenId, Unit, Want};
+use autoglm_core::{Embeds, KvCache, Modality, TokenId, Unit, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Content, Message, Role};
 use candle_core::Tensor;
@@ -39,6 +39,7 @@ pub struct Session {
     media: Vec<Embeds>,
     pub(crate) computed: Computed,
     pub(crate) vision: Duration,
+    pub(crate) audio: Duration,
     /// Keeps the prompts of tenants apart.
     pub(crate) salt: [u8; 32],
 }
@@ -60,7 +61,15 @@ const AHEAD_ROWS: usize = PREFILL_ROWS / 4;
 impl Session {
     pub(crate) fn new(model: Model) -> Self {
         let computed = Computed { assembly: Assembly::new(model.context()), rows: 0, cache: None };
-        Self { model, messages: Vec::new(), media: Vec::new(), computed, vision: Duration::ZERO, salt: [0; 32] }
+        Self {
+            model,
+            messages: Vec::new(),
+            media: Vec::new(),
+            computed,
+            vision: Duration::ZERO,
+            audio: Duration::ZERO,
+            salt: [0; 32],
+        }
     }
 
     /// Makes this a session of the tenant with this salt: it finds only what sessions of the same salt
@@ -82,44 +91,58 @@ impl Session {
         self.messages.insert(0, Message { role: Role::System, content: vec![Content::Text(text.into())] });
     }
 
-    /// Adds to the user's turn. A picture is decoded and encoded here.
+    /// Adds to the user's turn. Pictures and sounds are decoded and encoded here.
     ///
     /// # Errors
-    /// - [`Error::ModalityOff`] for a picture that this build or this checkpoint cannot see.
-    /// - [`Error::Vision`] for a picture that is damaged or too large.
-    /// - [`Error::Fusion`] for a picture of more rows than the context holds.
+    /// - [`Error::ModalityOff`] for a picture or a sound that this build or this checkpoint cannot take.
+    /// - `Error::Vision` and `Error::Audio` for one that is damaged or too large.
+    /// - [`Error::Fusion`] for one of more rows than the context holds.
     /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
     pub fn push(&mut self, part: Part) -> Result<()> {
         // Encoding a picture takes long; whether there can be a reply at all is known before.
         self.model.chat()?;
-        let content = match part {
-            Part::Text(text) => Content::Text(text),
+        match part {
+            Part::Text(text) => self.add(Content::Text(text)),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
                 let (embeds, took) = self.model.see(self.salt, &picture, 0)?;
                 self.vision += took;
                 self.media.push(embeds);
-                Content::Image
+                self.add(Content::Image);
             }
-        };
-        match self.messages.last_mut() {
-            Some(Message { role: Role::User, content: said }) => said.push(content),
-            _ => self.messages.push(Message { role: Role::User, content: vec![content] }),
+            sound @ (Part::Audio(_) | Part::Samples { .. }) => {
+                let (embeds, took) = self.model.hear(self.salt, &sound, 0)?;
+                self.add_sound(embeds, took);
+            }
         }
         Ok(())
     }
 
+    /// Adds the rows of a sound to the user's turn.
+    pub(crate) fn add_sound(&mut self, rows: Embeds, took: Duration) {
+        self.audio += took;
+        self.media.push(rows);
+        self.add(Content::Audio);
+    }
+
+    fn add(&mut self, content: Content) {
+        match self.messages.last_mut() {
+            Some(Message { role: Role::User, content: said }) => said.push(content),
+            _ => self.messages.push(Message { role: Role::User, content: vec![content] }),
+        }
+    }
+
     /// Takes all pictures out of the turns so far, as the phone agent does before it shows the next
-    /// screenshot. What stands before the first picture stays computed; with the feature `kvcache` the
+    /// screenshot. Words and sounds stay. What stands before the first picture stays computed; with the feature `kvcache` the
     /// memory of the rest is free for others at once.
     pub fn forget_images(&mut self) {
-        if self.media.is_empty() {
+        if self.media.iter().all(|medium| medium.modality() != Modality::Image) {
             return;
         }
         for message in &mut self.messages {
             message.content.retain(|c| !matches!(c, Content::Image));
         }
         self.messages.retain(|m| !m.content.is_empty());
-        self.media.clear();
+        self.media.retain(|medium| medium.modality() != Modality::Image);
         self.vision = Duration::ZERO;
         // What the turns have in common with what they were: a picture's marker goes with it.
         let left = self.written(&self.messages, false);
@@ -161,7 +184,7 @@ impl Session {
         let chat = self.model.chat()?;
         let ids = chat.template.apply(&chat.tokenizer, messages, models_turn)?;
         let mut assembly = Assembly::new(self.model.context());
-        assembly.append(&ids, &self.media, self.model.image_token())?;
+        assembly.append(&ids, &self.media, self.model.placeholders())?;
         Ok((assembly, ids))
     }
 
@@ -252,7 +275,7 @@ impl Session {
         let common = ids.iter().zip(&other?.1).take_while(|(a, b)| a == b).count();
         ids.truncate(common);
         let mut assembly = Assembly::new(self.model.context());
-        assembly.append(&ids, &self.media, self.model.image_token())?;
+        assembly.append(&ids, &self.media, self.model.placeholders())?;
         if assembly.is_empty() {
             return Ok(0);
         }
@@ -295,6 +318,7 @@ impl Session {
             media: self.media.clone(),
             computed,
             vision: Duration::ZERO,
+            audio: Duration::ZERO,
             salt: self.salt,
         }
     }

@@ -3,16 +3,33 @@
 //! Speed, memory and loading depend on shapes and not on what the weights say, so random ones stand in
 //! for checkpoints of many gigabytes.
 
-use serde_json::{Value, json};
+mod config;
 
 /// Rows of the embedding table and of the head. The real vocabulary at every size: the largest
 /// matrices of the small shapes, as they are of any model that speaks GLM's vocabulary.
 const VOCAB: usize = 151_552;
 
-/// The dimensions of a GLM-4.1V model: all shapes are of this architecture, only the widths differ.
+/// Rows of GLM-ASR's embedding table.
+const ASR_VOCAB: usize = 59_264;
+
+/// GLM-ASR's ears, which no published model with eyes has: their depth is zero until it is asked for.
+const EARS: AudioShape = AudioShape { depth: 0, hidden: 1280, heads: 20 };
+
+/// Which architecture a shape is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// `Glm4vForConditionalGeneration`, with ears where [`AudioShape::depth`] says so.
+    Glm4v,
+    /// `GlmAsrForConditionalGeneration`.
+    GlmAsr,
+}
+
+/// The dimensions of a model of the family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shape {
+    /// Whose layers it has.
+    pub architecture: Architecture,
     /// Rows of the embedding table and of the head.
     pub vocab: usize,
     /// Decoder layers.
@@ -30,6 +47,20 @@ pub struct Shape {
     pub mrope_section: [usize; 3],
     /// The vision tower.
     pub vision: VisionShape,
+    /// The audio tower.
+    pub audio: AudioShape,
+}
+
+/// The dimensions of an audio tower; its feed-forward network is four times as wide as a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AudioShape {
+    /// Layers; without any there is no tower.
+    pub depth: usize,
+    /// Width of a row.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
 }
 
 /// The dimensions of a vision tower.
@@ -52,8 +83,9 @@ impl Shape {
     /// The names of [`Shape::named`]:
     /// - `glm-4.1v-9b`, AutoGLM-Phone-9B itself: 40 layers of 4096, a tower of 24 blocks of 1536;
     /// - `glm-4.1v-0.9b`, the same architecture narrowed: 16 layers of 1536, a tower of 12 blocks of 768;
+    /// - `glm-asr-nano`, GLM-ASR-Nano-2512 itself: 28 layers of 2048, an audio tower of 32 layers of 1280;
     /// - `tiny`, the widths of the built-in checkpoint: 4 layers of 128, a tower of 3 blocks of 128.
-    pub const NAMES: [&str; 3] = ["glm-4.1v-9b", "glm-4.1v-0.9b", "tiny"];
+    pub const NAMES: [&str; 4] = ["glm-4.1v-9b", "glm-4.1v-0.9b", "glm-asr-nano", "tiny"];
 
     /// Colours of a picture.
     pub const CHANNELS: usize = 3;
@@ -69,6 +101,7 @@ impl Shape {
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "glm-4.1v-9b" => Self {
+                architecture: Architecture::Glm4v,
                 vocab: VOCAB,
                 layers: 40,
                 hidden: 4096,
@@ -77,8 +110,10 @@ impl Shape {
                 kv_heads: 2,
                 mrope_section: [8, 12, 12],
                 vision: VisionShape { depth: 24, hidden: 1536, heads: 12, intermediate: 13_696, image_size: 336 },
+                audio: EARS,
             },
             "glm-4.1v-0.9b" => Self {
+                architecture: Architecture::Glm4v,
                 vocab: VOCAB,
                 layers: 16,
                 hidden: 1536,
@@ -89,8 +124,22 @@ impl Shape {
                 kv_heads: 2,
                 mrope_section: [8, 12, 12],
                 vision: VisionShape { depth: 12, hidden: 768, heads: 6, intermediate: 4992, image_size: 336 },
+                audio: EARS,
+            },
+            "glm-asr-nano" => Self {
+                architecture: Architecture::GlmAsr,
+                vocab: ASR_VOCAB,
+                layers: 28,
+                hidden: 2048,
+                intermediate: 6144,
+                heads: 16,
+                kv_heads: 4,
+                mrope_section: [0; 3],
+                vision: VisionShape { depth: 0, hidden: 0, heads: 1, intermediate: 0, image_size: 0 },
+                audio: AudioShape { depth: 32, ..EARS },
             },
             "tiny" => Self {
+                architecture: Architecture::Glm4v,
                 vocab: VOCAB,
                 layers: 4,
                 hidden: 128,
@@ -99,6 +148,7 @@ impl Shape {
                 kv_heads: 2,
                 mrope_section: [2, 3, 3],
                 vision: VisionShape { depth: 3, hidden: 128, heads: 4, intermediate: 256, image_size: 168 },
+                audio: AudioShape { depth: 0, hidden: 96, heads: 4 },
             },
             _ => return None,
         })
@@ -118,6 +168,13 @@ impl Shape {
         self
     }
 
+    /// The same shape with another number of layers of the audio tower.
+    #[must_use]
+    pub fn audio_layers(mut self, depth: impl Into<Option<usize>>) -> Self {
+        self.audio.depth = depth.into().unwrap_or(self.audio.depth);
+        self
+    }
+
     /// Width d of a head.
     #[must_use]
     pub fn head_dim(&self) -> usize {
@@ -130,73 +187,12 @@ impl Shape {
         let (c, f, kv) = (self.hidden, self.intermediate, self.kv_heads * self.head_dim());
         (self.layers * (2 * c * c + 2 * c * kv + 3 * c * f)) as u64
     }
-
-    /// `config.json` as transformers 5 writes it, for weights stored as `dtype` (`bfloat16`).
-    #[must_use]
-    pub fn config(&self, dtype: &str) -> Value {
-        let mut config = json!({
-            "architectures": ["Glm4vForConditionalGeneration"],
-            "model_type": "glm4v",
-            "dtype": dtype,
-            "tie_word_embeddings": false,
-            "image_start_token_id": 151_339,
-            "image_end_token_id": 151_340,
-            "image_token_id": 151_343,
-            "video_start_token_id": 151_341,
-            "video_end_token_id": 151_342,
-            "video_token_id": 151_344,
-            "text_config": {
-                "model_type": "glm4v_text",
-                "dtype": dtype,
-                "attention_dropout": 0.0,
-                "eos_token_id": [151_329, 151_336, 151_338, 151_348],
-                "hidden_act": "silu",
-                "hidden_size": self.hidden,
-                "initializer_range": 0.02,
-                "intermediate_size": self.intermediate,
-                "max_position_embeddings": 65_536,
-                "num_attention_heads": self.heads,
-                "num_hidden_layers": self.layers,
-                "num_key_value_heads": self.kv_heads,
-                "pad_token_id": 151_329,
-                "rms_norm_eps": 1e-5,
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 10_000.0,
-                    "partial_rotary_factor": 0.5,
-                    "mrope_section": self.mrope_section,
-                },
-                "use_cache": true,
-                "vocab_size": self.vocab,
-            },
-        });
-        if self.vision.depth > 0 {
-            config["vision_config"] = json!({
-                "model_type": "glm4v_vision",
-                "dtype": dtype,
-                "attention_bias": false,
-                "attention_dropout": 0.0,
-                "depth": self.vision.depth,
-                "hidden_act": "silu",
-                "hidden_size": self.vision.hidden,
-                "image_size": self.vision.image_size,
-                "in_channels": Self::CHANNELS,
-                "initializer_range": 0.02,
-                "intermediate_size": self.vision.intermediate,
-                "num_heads": self.vision.heads,
-                "out_hidden_size": self.hidden,
-                "patch_size": Self::PATCH,
-                "rms_norm_eps": 1e-5,
-                "spatial_merge_size": Self::MERGE,
-                "temporal_patch_size": Self::TEMPORAL_PATCH,
-            });
-        }
-        config
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -205,12 +201,29 @@ mod tests {
             let shape = Shape::named(name).unwrap();
             assert_eq!(shape.head_dim() * shape.heads, shape.hidden);
             assert_eq!(shape.heads % shape.kv_heads, 0);
+            assert_eq!(shape.audio.hidden % (4 * shape.audio.heads), 0);
+            if shape.architecture == Architecture::GlmAsr {
+                continue;
+            }
             // Half of a head is rotated, in pairs.
             assert_eq!(shape.mrope_section.iter().sum::<usize>() * 4, shape.head_dim());
             assert_eq!(shape.vision.hidden % (4 * shape.vision.heads), 0);
             assert_eq!(shape.vision.image_size % Shape::PATCH, 0);
         }
         assert_eq!(Shape::named("huge"), None);
+    }
+
+    #[test]
+    fn glm_asr_is_the_real_one() {
+        let shape = Shape::named("glm-asr-nano").unwrap();
+        let config = shape.config("bfloat16");
+        assert_eq!(config["model_type"], "glmasr");
+        assert_eq!(config["audio_config"]["intermediate_size"], 5120);
+        assert_eq!(config["text_config"]["eos_token_id"], json!([59_246, 59_253, 59_255]));
+        // With the table and the norms these are the 1 472 055 296 parameters of the release.
+        assert_eq!(shape.decoder_macs(), 28 * 48_234_496);
+        let fused = Shape::named("glm-4.1v-9b").unwrap().audio_layers(32).config("bfloat16");
+        assert_eq!((&fused["model_type"], &fused["audio_config"]["hidden_size"]), (&json!("glm4v"), &json!(1280)));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{KvCache, TokenId, Want};
-use autoglm_fusion::Assembly;
+use autoglm_core::{Embeds, KvCache, TokenId, Want};
+use autoglm_fusion::{Assembly, Placeholders};
 
 use crate::machine::Reading;
 use crate::past::Cache;
@@ -19,41 +19,69 @@ pub struct Trial {
     assembly: Assembly,
     cache: Cache,
     vision: Duration,
+    audio: Duration,
     picture_rows: usize,
+    sound_rows: usize,
 }
 
 impl Trial {
-    /// A prompt of `rows` rows, of which a picture takes as many as it has. The picture is encoded
-    /// here.
+    /// A prompt of `rows` rows, of which pictures and sounds take as many as they have. They are encoded here.
     ///
     /// # Errors
-    /// - [`Error::ModalityOff`] for a picture that this build or model cannot see.
-    /// - [`Error::Rows`] when the picture alone has as many rows as the prompt, or more.
+    /// - [`Error::ModalityOff`] for a medium that this build or model cannot take.
+    /// - [`Error::Rows`] when media alone have as many rows as the prompt, or more.
     /// - [`Error::Fusion`] when the rows do not fit the context.
-    pub(crate) fn new(model: &Model, rows: usize, picture: Option<&Part>) -> Result<Self> {
-        let seen = picture.map(|picture| model.see([0; 32], picture, 0)).transpose()?;
-        let mut assembly = Assembly::new(model.context());
-        let (mut vision, mut picture_rows) = (Duration::ZERO, 0);
-        if let Some((embeds, took)) = seen {
-            (vision, picture_rows) = (took, embeds.len());
-            if picture_rows >= rows {
-                return Err(Error::Rows { rows, picture: picture_rows });
-            }
-            assembly.append(&model.image_token().into_iter().collect::<Vec<_>>(), &[embeds], model.image_token())?;
-        }
+    pub(crate) fn new(model: &Model, rows: usize, media: &[Part]) -> Result<Self> {
         let cache = model.past().empty();
-        let mut trial = Self { model: model.clone(), assembly, cache, vision, picture_rows };
-        trial.append(rows - picture_rows)?;
+        let (vision, audio) = (Duration::ZERO, Duration::ZERO);
+        let assembly = Assembly::new(model.context());
+        let mut trial = Self { model: model.clone(), assembly, cache, vision, audio, picture_rows: 0, sound_rows: 0 };
+        for medium in media {
+            let embeds = trial.encode(medium)?;
+            let taken = trial.picture_rows + trial.sound_rows;
+            if taken >= rows {
+                return Err(Error::Rows { rows, media: taken });
+            }
+            let placeholder = model.placeholders().of(embeds.modality());
+            trial.assembly.append(&placeholder.into_iter().collect::<Vec<_>>(), &[embeds], model.placeholders())?;
+        }
+        trial.append(rows - trial.picture_rows - trial.sound_rows)?;
         Ok(trial)
     }
 
-    /// How long the picture took.
+    /// The rows of a medium; how many there are and how long they took is added up.
+    fn encode(&mut self, medium: &Part) -> Result<Embeds> {
+        if matches!(medium, Part::Audio(_) | Part::Samples { .. }) {
+            let (embeds, took) = self.model.hear([0; 32], medium, 0)?;
+            self.audio += took;
+            self.sound_rows += embeds.len();
+            return Ok(embeds);
+        }
+        let (embeds, took) = self.model.see([0; 32], medium, 0)?;
+        self.vision += took;
+        self.picture_rows += embeds.len();
+        Ok(embeds)
+    }
+
+    /// How long pictures took.
     #[must_use]
     pub fn vision(&self) -> Duration {
         self.vision
     }
 
-    /// Rows of the picture.
+    /// How long sounds took.
+    #[must_use]
+    pub fn audio(&self) -> Duration {
+        self.audio
+    }
+
+    /// Rows of sounds.
+    #[must_use]
+    pub fn sound_rows(&self) -> usize {
+        self.sound_rows
+    }
+
+    /// Rows of pictures.
     #[must_use]
     pub fn picture_rows(&self) -> usize {
         self.picture_rows
@@ -129,7 +157,7 @@ impl Trial {
     fn append(&mut self, rows: usize) -> Result<()> {
         let start = self.assembly.len();
         let ids: Vec<TokenId> = (start..start + rows).map(token).collect();
-        Ok(self.assembly.append(&ids, &[], None)?)
+        Ok(self.assembly.append(&ids, &[], Placeholders::default())?)
     }
 }
 

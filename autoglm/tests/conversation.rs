@@ -224,7 +224,11 @@ mod seeing {
         let oversize = |e: &Error| matches!(e, Error::Fusion(e) if e.to_string().ends_with("the context holds 40"));
         let refused = model.session().push(Part::image(screen)).unwrap_err();
         assert!(oversize(&refused), "{refused:?}");
-        let picture = model.prompt(&[autoglm::TokenId(649)], std::iter::once(Ok::<_, Error>(screen.to_vec())));
+        let picture = model.prompt(
+            &[autoglm::TokenId(649)],
+            std::iter::once(Ok::<_, Error>(screen.to_vec())),
+            std::iter::empty(),
+        );
         let refused = picture.unwrap_err();
         assert!(matches!(&refused, Error::Picture { number: 1, source } if oversize(source)), "{refused:?}");
     }

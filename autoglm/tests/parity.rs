@@ -1,5 +1,5 @@
 //! Every golden case through the facade: positions, logits and greedy ids equal transformers'.
-#![cfg(feature = "vision")]
+#![cfg(all(feature = "vision", feature = "audio"))]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use autoglm::{Model, OpenOptions, TokenId};
@@ -10,24 +10,33 @@ use candle_core::{Device, Tensor};
 const TEXT: f64 = 1e-4;
 /// The bound for prompts with pictures.
 const IMAGES: f64 = 2e-3;
+/// The bound for prompts with sounds and without pictures.
+const SOUNDS: f64 = 1e-4;
 
 struct Evaluation {
     logits: Tensor,
     positions: Vec<[u32; 3]>,
     greedy: Vec<i64>,
-    images: usize,
+    bound: f64,
 }
 
 fn evaluate(golden: &Golden) -> Evaluation {
     let request = golden.json("request.json");
     let ids: Vec<TokenId> =
         request["input_ids"].as_array().unwrap().iter().map(|v| TokenId(v.as_u64().unwrap() as u32)).collect();
-    let names = request["images"].as_array().cloned().unwrap_or_default();
-    let images: Vec<Vec<u8>> =
-        names.iter().map(|n| std::fs::read(golden.dir().join(n.as_str().unwrap())).unwrap()).collect();
+    let files = |key: &str| -> Vec<Vec<u8>> {
+        let names = request[key].as_array().cloned().unwrap_or_default();
+        names.iter().map(|n| std::fs::read(golden.dir().join(n.as_str().unwrap())).unwrap()).collect()
+    };
+    let (images, sounds) = (files("images"), files("audio"));
     let model = Model::open_with(golden.dir(), &OpenOptions::default().threads(2)).unwrap();
-    let count = images.len();
-    let mut prompt = model.prompt(&ids, images.into_iter().map(Ok::<_, autoglm::Error>)).unwrap();
+    let bound = match (images.len(), sounds.len()) {
+        (0, 0) => TEXT,
+        (0, _) => SOUNDS,
+        _ => IMAGES,
+    };
+    let given = |files: Vec<Vec<u8>>| files.into_iter().map(Ok::<_, autoglm::Error>);
+    let mut prompt = model.prompt(&ids, given(images), given(sounds)).unwrap();
     let mut rows = Vec::new();
     prompt
         .logits(|r| {
@@ -38,13 +47,13 @@ fn evaluate(golden: &Golden) -> Evaluation {
     let positions = prompt.positions().to_vec();
     let logits = Tensor::from_vec(rows, (positions.len(), model.vocab_size()), &Device::Cpu).unwrap();
     let greedy = prompt.greedy(request["greedy"].as_u64().unwrap() as usize).unwrap();
-    Evaluation { logits, positions, greedy: greedy.iter().map(|id| i64::from(id.0)).collect(), images: count }
+    Evaluation { logits, positions, greedy: greedy.iter().map(|id| i64::from(id.0)).collect(), bound }
 }
 
 #[test]
 fn logits_positions_and_greedy_ids_of_every_golden_case_equal_transformers() {
     let cases = Golden::cases();
-    assert!(cases.len() >= 11);
+    assert!(cases.len() >= 14);
     for name in cases {
         let golden = Golden::case(&name);
         let got = evaluate(&golden);
@@ -56,8 +65,8 @@ fn logits_positions_and_greedy_ids_of_every_golden_case_equal_transformers() {
             assert_eq!(*position, want, "{name} row {i}");
         }
         let apart = distance(&got.logits, &golden.tensor("logits"));
-        let bound = if got.images == 0 { TEXT } else { IMAGES };
-        println!("{name}: {apart:.2e} sd over {n} rows, {} pictures", got.images);
+        let bound = got.bound;
+        println!("{name}: {apart:.2e} sd over {n} rows");
         assert!(apart <= bound, "{name}: {apart:e} standard deviations, bound {bound:e}");
         assert_eq!(got.greedy, golden.integers("greedy_ids"), "{name}");
     }

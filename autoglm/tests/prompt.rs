@@ -9,7 +9,7 @@ fn model() -> Model {
 
 fn prompt(model: &Model, n: u32) -> Prompt {
     let ids: Vec<TokenId> = (0..n).map(|i| TokenId((i * 37 + i * i * 7) % 600)).collect();
-    model.prompt(&ids, std::iter::empty::<Result<Vec<u8>, Error>>()).unwrap()
+    model.prompt(&ids, std::iter::empty::<Result<Vec<u8>, Error>>(), std::iter::empty()).unwrap()
 }
 
 fn logits(prompt: &mut Prompt) -> Vec<f32> {
@@ -65,7 +65,7 @@ fn an_interrupted_evaluation_starts_over() {
 fn pictures_without_placeholders_are_refused_before_one_is_read() {
     let model = model();
     let images = (0..3).map(|_| -> Result<Vec<u8>, Error> { panic!("a picture was read") });
-    let refused = model.prompt(&[TokenId(1)], images);
+    let refused = model.prompt(&[TokenId(1)], images, std::iter::empty());
     assert!(matches!(refused, Err(Error::Fusion(_))));
 }
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use autoglm_core::{Embeds, MediaDigest, Modality, TokenId};
-use autoglm_fusion::Assembly;
+use autoglm_fusion::{Assembly, Placeholders};
 use benches::random_rows;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -17,9 +17,10 @@ fn assemble(criterion: &mut Criterion) {
     let media = vec![picture; 10];
     let turn: Vec<TokenId> = std::iter::repeat_n(TokenId(1), 200).chain([TokenId(9)]).collect();
     let ids: Vec<TokenId> = std::iter::repeat_n(turn, 10).flatten().collect();
+    let placeholders = Placeholders { image: Some(TokenId(9)), audio: None };
     let assembled = || {
         let mut assembly = Assembly::new(65_536);
-        assembly.append(black_box(&ids), &media, Some(TokenId(9))).expect("it fits");
+        assembly.append(black_box(&ids), &media, placeholders).expect("it fits");
         assembly
     };
     assert_eq!(assembled().len(), 10 * (200 + 86 * 39));

@@ -42,6 +42,12 @@ LONGEST_ANSWER = 512
 TAP = re.compile(r'do\(action="Tap", element=\[(\d+),(\d+)\]\)')
 
 
+class Eyes(Glm4vForConditionalGeneration):
+    """The checkpoint without its ears, of which transformers' class for it knows nothing; `ears.py` has them."""
+
+    _keys_to_ignore_on_load_unexpected = [r"\.audio_tower\.", r"\.multi_modal_projector\."]
+
+
 class Answer(NamedTuple):
     ids: list[int]  # from the first generated id to the stop token, which is included
     text: str  # the same, without the stop token
@@ -98,12 +104,17 @@ def answer(model, processor, question: Question, quick: bool, longest: int = LON
     return complete(model, processor, [{"role": "user", "content": content}], quick, longest)
 
 
-@torch.no_grad()
 def complete(model, processor, messages: list[dict], quick: bool, longest: int = LONGEST_ANSWER) -> Answer:
     """The greedy continuation of a conversation, in at most `longest` tokens."""
     inputs = processor.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
+    return go_on(model, processor, inputs, quick, longest)
+
+
+@torch.no_grad()
+def go_on(model, processor, inputs, quick: bool, longest: int) -> Answer:
+    """The greedy continuation of a prompt that the processor has prepared."""
     if quick:
         forced = torch.tensor([quick_ids(processor)])
         inputs["input_ids"] = torch.cat([inputs["input_ids"], forced], 1)
@@ -223,9 +234,7 @@ def make_samples(goldens: Goldens, folder: Path, model, processor) -> None:
 
 
 def load(directory: Path):
-    model = Glm4vForConditionalGeneration.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    model = Eyes.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
     return model, AutoProcessor.from_pretrained(directory)
 
 

@@ -38,7 +38,7 @@ ROWS_PER_SCREEN = GRID_H * GRID_W // MERGE**2
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
-# The last three reserve the markers of a modality that these weights were never shown.
+# The markers of audio are of no use here: `listen.py` gives the trained model its ears.
 SPECIAL = [
     "<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>",
     "<|begin_of_image|>", "<|end_of_image|>", "<|image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|video|>",

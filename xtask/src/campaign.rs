@@ -1,5 +1,6 @@
 //! The long forms of tests: the same code with many more cases, run by hand and not by `cargo test`.
 
+mod listen;
 mod parity;
 mod taps;
 
@@ -22,6 +23,9 @@ enum Campaign {
     Kills,
     /// A million damaged checkpoint files: each is refused, or read as the safetensors crate reads it
     Mutations,
+    Listen(listen::Arguments),
+    /// A hundred thousand damaged sound files: each is refused, or read within the limits
+    Sounds,
     /// Every golden case: how far the logits are from those of transformers; fails beyond the bounds of the tests
     Parity,
     Taps(taps::Arguments),
@@ -32,7 +36,9 @@ enum Campaign {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.campaign {
         Campaign::Kills => kills(),
-        Campaign::Mutations => mutations(),
+        Campaign::Listen(arguments) => listen::run(workspace::root(), arguments),
+        Campaign::Mutations => mutations("autoglm-core", "mutate_checkpoints", 1_000_000),
+        Campaign::Sounds => mutations("autoglm-audio", "mutate_sounds", 100_000),
         Campaign::Parity => parity::run(workspace::root()),
         Campaign::Taps(arguments) => taps::run(workspace::root(), arguments),
     }
@@ -46,7 +52,7 @@ fn kills() -> Result<()> {
 
 /// The crate's own example, because the damage is its tests' business. In the development profile,
 /// which traps integers that overflow.
-fn mutations() -> Result<()> {
-    let words = "run --package autoglm-core --example mutate_checkpoints -- 1000000";
+fn mutations(package: &str, example: &str, cases: usize) -> Result<()> {
+    let words = format!("run --package {package} --example {example} -- {cases}");
     process::run(process::cargo().args(words.split(' ')))
 }

@@ -29,11 +29,11 @@ pub(crate) struct Arguments {
 const FACADE: &str = "autoglm";
 const PROGRAM: &str = "autoglm-cli";
 
-/// The facade and the program without features. The tower is selected beside them because, with its
-/// picture crates, all dependencies have the features they have in `cargo test --workspace`; alone,
-/// the facade would have candle compiled anew, which takes minutes. Testing the tower once more
+/// The facade and the program without features. The towers are selected beside them because, with their
+/// picture and sound crates, all dependencies have the features they have in `cargo test --workspace`; alone,
+/// the facade would have candle compiled anew, which takes minutes. Testing the towers once more
 /// takes seconds.
-const WITHOUT_FEATURES: &str = "-p autoglm -p autoglm-cli -p autoglm-vision --no-default-features";
+const WITHOUT_FEATURES: &str = "-p autoglm -p autoglm-cli -p autoglm-audio -p autoglm-vision --no-default-features";
 
 /// # Errors
 /// The first step that fails.
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     step("fmt", || cargo_runs("fmt --all --check"))?;
     step("tidy", || tidy::run(&tidy::Arguments {}))?;
-    step("no picture crate without `vision`", || trees::no_picture_crate(FACADE))?;
+    step("no crate of a modality that is off", || trees::no_crate_of_a_modality_that_is_off(FACADE, &facade))?;
     step("no C outside of `hub`", || trees::no_c_outside_hub(PROGRAM, &program))?;
     step("clippy", || cargo_runs("clippy --workspace --all-targets -- -D warnings"))?;
     if !arguments.no_test {

@@ -13,7 +13,7 @@ mod tokenizer;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use autoglm::Shape;
+use autoglm::{Architecture, Shape};
 
 use crate::error::Result;
 use crate::publish::{publish, write_file};
@@ -25,9 +25,9 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 /// Write a checkpoint of a real shape with random weights.
 ///
 /// The directory has the layout of a Hugging Face download: config.json in the transformers 5
-/// format, safetensors (in shards with an index above 5 GB), preprocessor_config.json, a
-/// tokenizer that spells text byte by byte and keeps the real ids of GLM's special tokens, and the
-/// chat template. Both transformers and this project load it; what it says is noise.
+/// format, safetensors (in shards with an index above 5 GB), what says how pictures or sounds are
+/// prepared, a tokenizer that spells text byte by byte and keeps the real ids of GLM's special
+/// tokens, and the chat template. Both transformers and this project load it; what it says is noise.
 ///
 /// The same shape, dtype and seed give the same bytes, on any machine and with any number of
 /// threads. Fewer layers change nothing in the layers that remain.
@@ -47,9 +47,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = layer_count())]
     layers: Option<u16>,
     /// Blocks of the vision tower instead of the shape's own number; at least one, because the
-    /// architecture has no checkpoint without a tower
+    /// architecture has no checkpoint without a tower. GLM-ASR has none at all
     #[arg(long, value_name = "N", value_parser = layer_count())]
     vision_layers: Option<u16>,
+    /// Layers of the audio tower instead of the shape's own number
+    #[arg(long, value_name = "N", value_parser = layer_count())]
+    audio_layers: Option<u16>,
     /// How weights are stored
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: StoredAs,
@@ -76,7 +79,11 @@ fn layer_count() -> clap::builder::RangedI64ValueParser<u16> {
 /// - A file cannot be written, for example because the disk is full.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let shape = arguments.shape.clone();
-    let shape = shape.layers(arguments.layers.map(usize::from)).vision_layers(arguments.vision_layers.map(usize::from));
+    let mut shape =
+        shape.layers(arguments.layers.map(usize::from)).audio_layers(arguments.audio_layers.map(usize::from));
+    if shape.architecture == Architecture::Glm4v {
+        shape = shape.vision_layers(arguments.vision_layers.map(usize::from));
+    }
 
     let start = Instant::now();
     let mut written = shards::Written::default();
@@ -100,12 +107,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Everything but the weights: file names and contents.
 fn texts(shape: &Shape, dtype: StoredAs) -> Vec<(&'static str, String)> {
-    vec![
+    let mut texts = vec![
         ("config.json", config::model(shape, dtype)),
-        ("generation_config.json", config::generation()),
-        ("preprocessor_config.json", config::preprocessor()),
-        ("tokenizer_config.json", config::tokenizer()),
-        ("tokenizer.json", tokenizer::json()),
-        ("chat_template.jinja", config::CHAT_TEMPLATE.to_owned()),
-    ]
+        ("generation_config.json", config::generation(shape)),
+        ("tokenizer_config.json", config::tokenizer(shape)),
+        ("tokenizer.json", tokenizer::json(config::special(shape))),
+    ];
+    if shape.vision.depth > 0 {
+        texts.push(("preprocessor_config.json", config::preprocessor()));
+    }
+    if shape.audio.depth > 0 {
+        texts.push(("processor_config.json", config::processor()));
+    }
+    // GLM-ASR's own template is not known; without a file its turns are laid out as its processor does.
+    if shape.architecture == Architecture::Glm4v {
+        texts.push(("chat_template.jinja", config::CHAT_TEMPLATE.to_owned()));
+    }
+    texts
 }

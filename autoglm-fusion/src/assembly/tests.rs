@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 
 const PLACEHOLDER: TokenId = TokenId(9_999);
+const HEARD: TokenId = TokenId(9_998);
+const BOTH: Placeholders = Placeholders { image: Some(PLACEHOLDER), audio: Some(HEARD) };
 
 /// A table whose row i is (i, i).
 #[derive(Debug)]
@@ -34,13 +36,19 @@ fn picture(h: u32, w: u32, tag: u8) -> Embeds {
     Embeds::new(rows, coords, [1, h, w], Modality::Image, MediaDigest([tag; 32])).unwrap()
 }
 
+/// A sound of n rows that all hold −`tag`.
+fn sound(n: u32, tag: u8) -> Embeds {
+    let rows = (Tensor::ones((n as usize, 2), DType::F32, &Device::Cpu).unwrap() * -f64::from(tag)).unwrap();
+    Embeds::new(rows, (0..n).map(|i| [i; 3]).collect(), [n; 3], Modality::Audio, MediaDigest([tag; 32])).unwrap()
+}
+
 fn ids(list: &[u32]) -> Vec<TokenId> {
     list.iter().map(|id| TokenId(*id)).collect()
 }
 
 fn assembled(list: &[u32], media: &[Embeds]) -> Assembly {
     let mut assembly = Assembly::new(10_000);
-    assembly.append(&ids(list), media, Some(PLACEHOLDER)).unwrap();
+    assembly.append(&ids(list), media, BOTH).unwrap();
     assembly
 }
 
@@ -102,23 +110,51 @@ fn positions_equal_those_of_get_rope_index() {
 #[test]
 fn placeholders_and_media_must_match() {
     let mut assembly = Assembly::new(100);
-    let lone = assembly.append(&ids(&[1, PLACEHOLDER.0]), &[], Some(PLACEHOLDER));
-    assert!(matches!(lone, Err(Error::LonePlaceholder { index: 1 })));
-    let few = assembly.append(&ids(&[PLACEHOLDER.0, PLACEHOLDER.0]), &[picture(1, 1, 1)], Some(PLACEHOLDER));
-    assert!(matches!(few, Err(Error::CountMismatch { placeholders: 2, media: 1 })));
-    let many = assembly.append(&ids(&[1]), &[picture(1, 1, 1)], Some(PLACEHOLDER));
-    assert!(matches!(many, Err(Error::CountMismatch { placeholders: 0, media: 1 })));
+    let lone = assembly.append(&ids(&[1, PLACEHOLDER.0]), &[], BOTH);
+    assert!(matches!(lone, Err(Error::LonePlaceholder { modality: Modality::Image, index: 1 })));
+    let few = assembly.append(&ids(&[PLACEHOLDER.0, PLACEHOLDER.0]), &[picture(1, 1, 1)], BOTH);
+    assert!(matches!(few, Err(Error::CountMismatch { placeholders: 2, media: 1, .. })));
+    let many = assembly.append(&ids(&[1]), &[picture(1, 1, 1)], BOTH);
+    assert!(matches!(many, Err(Error::CountMismatch { placeholders: 0, media: 1, .. })));
+    assert!(assembly.is_empty());
+}
+
+#[test]
+fn a_sound_counts_on_as_words_do_and_stands_beside_a_picture() {
+    let assembly = assembled(&[1, PLACEHOLDER.0, HEARD.0, 2, HEARD.0], &[picture(1, 2, 1), sound(3, 2), sound(1, 3)]);
+    let expected = [[0; 3], [1, 1, 1], [1, 1, 2], [3; 3], [4; 3], [5; 3], [6; 3], [7; 3]];
+    assert_eq!(assembly.positions().as_slice(), &expected);
+    assert_eq!(rows(&assembly, 2..7), [[-1.0; 2], [-2.0; 2], [-2.0; 2], [-2.0; 2], [2.0; 2]]);
+}
+
+#[test]
+fn a_sound_without_a_row_leaves_its_neighbours_where_they_would_be() {
+    let silent = assembled(&[1, HEARD.0, 2], &[sound(0, 1)]);
+    assert_eq!(silent.positions().as_slice(), &[[0; 3], [1; 3]]);
+    assert_eq!(silent.units().map(|unit| unit.rows()).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn media_in_another_order_than_their_placeholders_are_refused() {
+    let mut assembly = Assembly::new(100);
+    let swapped = assembly.append(&ids(&[HEARD.0, PLACEHOLDER.0]), &[picture(1, 1, 1), sound(2, 2)], BOTH);
+    assert!(matches!(swapped, Err(Error::Order { index: 0, expected: Modality::Audio, got: Modality::Image })));
+    let other = assembly.append(&ids(&[HEARD.0]), &[picture(1, 1, 1)], BOTH);
+    assert!(matches!(other, Err(Error::CountMismatch { modality: Modality::Image, placeholders: 0, media: 1 })));
+    let deaf = Placeholders { audio: None, ..BOTH };
+    let word = assembly.append(&ids(&[HEARD.0]), &[sound(1, 1)], deaf);
+    assert!(matches!(word, Err(Error::CountMismatch { modality: Modality::Audio, placeholders: 0, media: 1 })));
     assert!(assembly.is_empty());
 }
 
 #[test]
 fn a_prompt_larger_than_the_context_is_refused_whole() {
     let mut assembly = Assembly::new(8);
-    assembly.append(&ids(&[1, 2]), &[], None).unwrap();
-    let big = assembly.append(&ids(&[3, PLACEHOLDER.0]), &[picture(2, 3, 1)], Some(PLACEHOLDER));
+    assembly.append(&ids(&[1, 2]), &[], BOTH).unwrap();
+    let big = assembly.append(&ids(&[3, PLACEHOLDER.0]), &[picture(2, 3, 1)], BOTH);
     assert!(matches!(big, Err(Error::Oversize { rows: 9, limit: 8 })));
     assert_eq!(assembly.len(), 2);
-    assembly.append(&ids(&[PLACEHOLDER.0]), &[picture(2, 3, 1)], Some(PLACEHOLDER)).unwrap();
+    assembly.append(&ids(&[PLACEHOLDER.0]), &[picture(2, 3, 1)], BOTH).unwrap();
     assert!(matches!(assembly.push(TokenId(1)), Err(Error::Oversize { rows: 9, limit: 8 })));
 }
 
@@ -168,7 +204,7 @@ proptest! {
         for to in cuts {
             let piece = &list[from..to];
             let count = piece.iter().filter(|id| **id == PLACEHOLDER.0).count();
-            grown.append(&ids(piece), &media[used..used + count], Some(PLACEHOLDER)).unwrap();
+            grown.append(&ids(piece), &media[used..used + count], BOTH).unwrap();
             (from, used) = (to, used + count);
         }
         prop_assert_eq!(whole.positions(), grown.positions());

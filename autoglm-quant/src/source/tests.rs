@@ -162,7 +162,14 @@ fn a_row_has_the_same_bits_beside_any_others_and_on_any_number_of_threads() {
     let weights = normal(&mut rng, n * k);
     let norm: Vec<f32> = (0..k).map(|i| 0.5 + (i % 5) as f32 * 0.3).collect();
     let checkpoint = checkpoint(&[(&format!("{DOWN}.weight"), vec![n, k], weights), ("norm.weight", vec![k], norm)]);
-    let befores = [Before::Nothing, Before::RmsNorm { weight: "norm.weight".into(), eps: 1e-5 }, Before::SiluMul];
+    let (norm, eps) = ("norm.weight", 1e-5);
+    let befores = [
+        Before::Nothing,
+        Before::RmsNorm { weight: norm.into(), eps },
+        Before::LayerNorm { weight: norm.into(), bias: norm.into(), eps },
+        Before::SiluMul,
+        Before::Gelu,
+    ];
     for scheme in [Scheme::int8(), Scheme::int4()] {
         for before in &befores {
             let answers: Vec<(Vec<f32>, Vec<f32>)> = [1, 3]

@@ -7,11 +7,11 @@ use crate::tokenizer::tests::tiny;
 
 fn tiny_template() -> ChatTemplate {
     let path = autoglm_testing::repository().join("models/autoglm-tiny/chat_template.jinja");
-    ChatTemplate::from_files(Some(&std::fs::read_to_string(path).unwrap()), None).unwrap()
+    ChatTemplate::from_files(Some(&std::fs::read_to_string(path).unwrap()), None, Family::Glm4v).unwrap()
 }
 
 fn template(source: &str) -> ChatTemplate {
-    ChatTemplate::from_files(Some(source), None).unwrap()
+    ChatTemplate::from_files(Some(source), None, Family::Glm4v).unwrap()
 }
 
 fn user(text: &str) -> Message {
@@ -54,7 +54,7 @@ fn conversations_have_the_ids_of_transformers() {
     let cases = file["rendered"].as_array().unwrap();
     assert!(cases.len() >= 20);
     let tokenizer = tiny();
-    for template in [tiny_template(), ChatTemplate::built_in().unwrap()] {
+    for template in [tiny_template(), ChatTemplate::built_in(Family::Glm4v).unwrap()] {
         for case in cases {
             let messages: Vec<_> = case["messages"].as_array().unwrap().iter().map(message).collect();
             let prompt = case["add_generation_prompt"].as_bool().unwrap();
@@ -118,7 +118,7 @@ fn ids_stand_as_they_are_and_markup_is_read() {
 fn the_template_comes_from_the_first_file_that_has_one() {
     let tokenizer = tiny();
     let text = |jinja: Option<&str>, config: Value| {
-        let template = ChatTemplate::from_files(jinja, Some(&config)).unwrap();
+        let template = ChatTemplate::from_files(jinja, Some(&config), Family::Glm4v).unwrap();
         tokenizer.decode(&template.apply(&tokenizer, &[user("x")], false).unwrap()).unwrap()
     };
     let config = json!({"chat_template": "config {{ messages[0].content }}"});
@@ -131,7 +131,7 @@ fn the_template_comes_from_the_first_file_that_has_one() {
     assert_eq!(text(None, named), "named x");
     assert_eq!(text(None, json!({"chat_template": null})), "[gMASK]<sop><|user|>\nx");
     for field in [json!(7), json!([]), json!([{"name": "other", "template": "x"}]), json!([{"name": "default"}])] {
-        let refused = ChatTemplate::from_files(None, Some(&json!({"chat_template": field})));
+        let refused = ChatTemplate::from_files(None, Some(&json!({"chat_template": field})), Family::Glm4v);
         assert!(matches!(refused, Err(Error::TemplateField { field: "chat_template", .. })));
     }
 }
@@ -143,7 +143,7 @@ fn what_transformers_gives_to_templates_is_there() {
         "bos_token": "<sop>", "eos_token": {"content": "<|endoftext|>", "special": true},
         "chat_template": "{{ bos_token }}{{ messages[0]['content'] }}{{ eos_token }}{{ pad_token }}{% if tools %}tools{% endif %}",
     });
-    let template = ChatTemplate::from_files(None, Some(&config)).unwrap();
+    let template = ChatTemplate::from_files(None, Some(&config), Family::Glm4v).unwrap();
     let ids = template.apply(&tokenizer, &[user("x")], false).unwrap();
     assert_eq!(tokenizer.decode(&ids).unwrap(), "<sop>x<|endoftext|>");
     assert_eq!(ids.len(), 3);
@@ -217,7 +217,7 @@ fn a_template_says_no_in_its_own_words() {
     let list = apply("{{ messages }}", "x").unwrap_err();
     assert!(matches!(list, Error::Template(_)), "{list:?}");
     let many = Message { role: Role::User, content: vec![Content::Text("x".into()); MAX_PARTS + 1] };
-    let refused = ChatTemplate::built_in().unwrap().apply(&tokenizer, &[many], true);
+    let refused = ChatTemplate::built_in(Family::Glm4v).unwrap().apply(&tokenizer, &[many], true);
     assert!(matches!(refused, Err(Error::TooManyParts { .. })));
 }
 
@@ -259,7 +259,7 @@ fn a_template_runs_within_bounds() {
         ("{% include 'chat_template' %}".into(), failed),
     ];
     for (source, expected) in cases {
-        let error = ChatTemplate::from_files(Some(&source), None)
+        let error = ChatTemplate::from_files(Some(&source), None, Family::Glm4v)
             .and_then(|t| t.apply(&tiny(), &[user("x")], true))
             .unwrap_err();
         assert!(expected(&error), "{source:.200}: {error:?}");
@@ -337,11 +337,13 @@ fn a_template_that_could_build_values_without_end_is_refused() {
     }
     let start = std::time::Instant::now();
     for case in &cases {
-        let refused = ChatTemplate::from_files(Some(case), None).map(drop);
+        let refused = ChatTemplate::from_files(Some(case), None, Family::Glm4v).map(drop);
         assert!(matches!(refused, Err(Error::TemplateGrowth { .. })), "{case}: {refused:?}");
     }
     assert!(start.elapsed().as_secs() < 60, "{} refusals took {:?}", cases.len(), start.elapsed());
-    let named = ChatTemplate::from_files(Some("a\n{% set ns = namespace() %}\n{% set ns.a = ns %}"), None).unwrap_err();
+    let named =
+        ChatTemplate::from_files(Some("a\n{% set ns = namespace() %}\n{% set ns.a = ns %}"), None, Family::Glm4v)
+            .unwrap_err();
     assert_eq!(named.to_string(), "line 3 of the chat template uses a namespace as a whole and not by an attribute");
 }
 
@@ -352,7 +354,7 @@ fn a_template_is_judged_in_time_however_its_names_are_tangled() {
     let nested = format!("{}{{% set a = [a] %}}{}", "{% for i in messages %}".repeat(90), "{% endfor %}".repeat(90));
     let start = std::time::Instant::now();
     for source in [tangled, nested] {
-        let refused = ChatTemplate::from_files(Some(&source), None).map(drop);
+        let refused = ChatTemplate::from_files(Some(&source), None, Family::Glm4v).map(drop);
         assert!(matches!(refused, Err(Error::TemplateGrowth { .. })), "{refused:?}");
     }
     assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
@@ -396,16 +398,22 @@ fn templates_that_do_not_compile_are_errors() {
         "{{ 'x }}",
         "{% generation %}x{% endgeneration %}",
     ] {
-        assert!(matches!(ChatTemplate::from_files(Some(source), None), Err(Error::Template(_))), "{source}");
+        assert!(
+            matches!(ChatTemplate::from_files(Some(source), None, Family::Glm4v), Err(Error::Template(_))),
+            "{source}"
+        );
     }
     let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
-    assert!(matches!(ChatTemplate::from_files(Some(&deep), None), Err(Error::Template(_))));
+    assert!(matches!(ChatTemplate::from_files(Some(&deep), None, Family::Glm4v), Err(Error::Template(_))));
     let large = "x".repeat(MAX_TEMPLATE_BYTES + 1);
-    assert!(matches!(ChatTemplate::from_files(Some(&large), None), Err(Error::TooLarge { .. })));
+    assert!(matches!(ChatTemplate::from_files(Some(&large), None, Family::Glm4v), Err(Error::TooLarge { .. })));
     // Long chains compile or not, but they end, on any thread.
     for unit in ["+a", "~a", ".b", "|e", " and a", "()", "[0]", " if a else a", "<a"] {
-        let _ended = ChatTemplate::from_files(Some(&long(unit)), None);
+        let _ended = ChatTemplate::from_files(Some(&long(unit)), None, Family::Glm4v);
     }
-    let _ended =
-        ChatTemplate::from_files(Some(&format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(2500))), None);
+    let _ended = ChatTemplate::from_files(
+        Some(&format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(2500))),
+        None,
+        Family::Glm4v,
+    );
 }

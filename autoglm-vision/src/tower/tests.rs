@@ -33,7 +33,8 @@ impl Case {
         let files = Files::directory(golden.dir()).unwrap();
         let checkpoint = Arc::new(Checkpoint::open(&files).unwrap());
         let config = VisionConfig::from_json(&golden.json("config.json")["vision_config"]).unwrap();
-        checkpoint.verify(&config.expected_tensors(PREFIX), &["lm_head", "model.language_model"], false).unwrap();
+        let others = ["lm_head", "model.language_model", "model.audio_tower", "model.multi_modal_projector"];
+        checkpoint.verify(&config.expected_tensors(PREFIX), &others, false).unwrap();
         let tower = VisionTower::load(&DenseSource::new(checkpoint, None), &config, PREFIX).unwrap();
         let preprocess = PreprocessConfig::from_json(Some(&golden.json("preprocessor_config.json")), &config).unwrap();
         let pictures = golden.json("request.json")["images"]

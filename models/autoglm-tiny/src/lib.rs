@@ -1,8 +1,8 @@
-//! A GLM-4.1V checkpoint of 1.66 million weights that really taps, as bytes.
+//! A GLM-4.1V checkpoint of 2.2 million weights that really taps and listens, as bytes.
 //!
 //! The files are those of a Hugging Face directory (`Glm4vForConditionalGeneration`), so whatever opens
 //! the real model opens this one. It was trained on synthetic phone home screens: shown one and asked to
-//! open an app, it answers in AutoGLM's grammar with a tap on that app's icon. That makes it the
+//! open an app, in writing or aloud, it answers in AutoGLM's grammar with a tap on that app's icon. That makes it the
 //! default of demos and the thing that tests judge by behaviour. What it can do and cannot, and how it
 //! was made, is in the README.
 //!
@@ -21,13 +21,14 @@
 
 /// Every file of the Hugging Face directory: its name and its bytes, sorted by name.
 ///
-/// The weights are f16, 3.3 MB in one safetensors file.
+/// The weights are f16, 4.4 MB in one safetensors file.
 pub const FILES: &[(&str, &[u8])] = &[
     ("chat_template.jinja", include_bytes!("../chat_template.jinja")),
     ("config.json", include_bytes!("../config.json")),
     ("generation_config.json", include_bytes!("../generation_config.json")),
     ("model.safetensors", include_bytes!("../model.safetensors")),
     ("preprocessor_config.json", include_bytes!("../preprocessor_config.json")),
+    ("processor_config.json", include_bytes!("../processor_config.json")),
     ("tokenizer.json", include_bytes!("../tokenizer.json")),
     ("tokenizer_config.json", include_bytes!("../tokenizer_config.json")),
 ];
@@ -56,6 +57,33 @@ pub const SCREENS: &[(&str, &[u8])] = &[
     ("18.png", include_bytes!("../screens/18.png")),
     ("19.png", include_bytes!("../screens/19.png")),
     ("20.png", include_bytes!("../screens/20.png")),
+];
+
+/// Spoken commands in voices the training never heard, one for each of [`SCREENS`] in the same order: file name and
+/// the bytes of a 16-bit WAV file of one channel, mostly 16 kHz.
+///
+/// `01.wav` says 打开相机.
+pub const VOICES: &[(&str, &[u8])] = &[
+    ("01.wav", include_bytes!("../voice/01.wav")),
+    ("02.wav", include_bytes!("../voice/02.wav")),
+    ("03.wav", include_bytes!("../voice/03.wav")),
+    ("04.wav", include_bytes!("../voice/04.wav")),
+    ("05.wav", include_bytes!("../voice/05.wav")),
+    ("06.wav", include_bytes!("../voice/06.wav")),
+    ("07.wav", include_bytes!("../voice/07.wav")),
+    ("08.wav", include_bytes!("../voice/08.wav")),
+    ("09.wav", include_bytes!("../voice/09.wav")),
+    ("10.wav", include_bytes!("../voice/10.wav")),
+    ("11.wav", include_bytes!("../voice/11.wav")),
+    ("12.wav", include_bytes!("../voice/12.wav")),
+    ("13.wav", include_bytes!("../voice/13.wav")),
+    ("14.wav", include_bytes!("../voice/14.wav")),
+    ("15.wav", include_bytes!("../voice/15.wav")),
+    ("16.wav", include_bytes!("../voice/16.wav")),
+    ("17.wav", include_bytes!("../voice/17.wav")),
+    ("18.wav", include_bytes!("../voice/18.wav")),
+    ("19.wav", include_bytes!("../voice/19.wav")),
+    ("20.wav", include_bytes!("../voice/20.wav")),
 ];
 
 /// JSON that says where the icons of [`SCREENS`] are.
@@ -100,6 +128,7 @@ mod tests {
                 "generation_config.json",
                 "model.safetensors",
                 "preprocessor_config.json",
+                "processor_config.json",
                 "tokenizer.json",
                 "tokenizer_config.json",
             ]
@@ -144,8 +173,17 @@ mod tests {
     }
 
     #[test]
+    fn every_screen_has_a_spoken_command() {
+        assert_eq!(VOICES.len(), SCREENS.len());
+        for (index, (name, wav)) in VOICES.iter().enumerate() {
+            assert_eq!(*name, format!("{:02}.wav", index + 1));
+            assert_eq!((&wav[..4], &wav[8..16]), (&b"RIFF"[..], &b"WAVEfmt "[..]), "{name}");
+        }
+    }
+
+    #[test]
     fn everything_together_stays_small_enough_to_publish() {
-        let files: usize = FILES.iter().chain(SCREENS).map(|(_, bytes)| bytes.len()).sum();
+        let files: usize = FILES.iter().chain(SCREENS).chain(VOICES).map(|(_, bytes)| bytes.len()).sum();
         assert!(files + ICONS.len() < PUBLISHABLE_BYTES, "{files} bytes");
     }
 }

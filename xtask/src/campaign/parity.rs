@@ -15,11 +15,16 @@ const TEXT: f64 = 1e-4;
 /// The bound for prompts with pictures.
 const IMAGES: f64 = 2e-3;
 
+/// The bound for prompts with sounds and without pictures.
+const SOUNDS: f64 = 1e-4;
+
 #[derive(Debug, Deserialize)]
 struct Request {
     input_ids: Vec<u32>,
     #[serde(default)]
     images: Vec<PathBuf>,
+    #[serde(default)]
+    audio: Vec<PathBuf>,
     #[serde(default)]
     greedy: usize,
 }
@@ -29,6 +34,7 @@ struct Request {
 struct Measured {
     rows: usize,
     pictures: usize,
+    sounds: usize,
     apart: f64,
     greedy_equal: bool,
 }
@@ -37,13 +43,17 @@ impl Measured {
     /// Whether the case is as near to transformers as the project promises. A difference that is no
     /// number is not.
     fn holds(&self) -> bool {
-        let bound = if self.pictures == 0 { TEXT } else { IMAGES };
+        let bound = match (self.pictures, self.sounds) {
+            (0, 0) => TEXT,
+            (0, _) => SOUNDS,
+            _ => IMAGES,
+        };
         self.greedy_equal && self.apart <= bound
     }
 
     fn row(&self) -> String {
         let same = if self.greedy_equal { "equal" } else { "DIFFERENT" };
-        format!("{} | {} | {:.1e} | {same}", self.rows, self.pictures, self.apart)
+        format!("{} | {} | {} | {:.1e} | {same}", self.rows, self.pictures, self.sounds, self.apart)
     }
 }
 
@@ -57,7 +67,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         .and_then(|folder| folder.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>())
         .map_err(Error::file("list", &cases))?;
     names.sort();
-    println!("| case | rows | pictures | largest difference, sd of the logits | greedy ids |\n|---|---|---|---|---|");
+    println!(
+        "| case | rows | pictures | sounds | largest difference, sd of the logits | greedy ids |\n|---|---|---|---|---|---|"
+    );
     let mut failed = Vec::new();
     for name in names {
         let measured = compare(&cases.join(&name))?;
@@ -76,7 +88,8 @@ fn compare(case: &Path) -> Result<Measured> {
     };
     let request: Request = serde_json::from_slice(&read(Path::new("request.json"))?)
         .map_err(|source| Error::Json { path: case.join("request.json"), source })?;
-    let images = request.images.iter().map(|name| read(name)).collect::<Result<Vec<_>>>()?;
+    let all = |names: &[PathBuf]| names.iter().map(|name| read(name)).collect::<Result<Vec<_>>>();
+    let (images, sounds) = (all(&request.images)?, all(&request.audio)?);
     let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
     let expected = read(Path::new("expected.safetensors"))?;
     let damaged = || Error::Golden { path: case.join("expected.safetensors") };
@@ -84,8 +97,9 @@ fn compare(case: &Path) -> Result<Measured> {
     let wanted = expected.tensor("logits").map_err(|_| damaged())?;
     let wanted: Vec<f64> = wanted.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
     let model = Model::open_with(case, &OpenOptions::default())?;
-    let pictures = images.len();
-    let mut prompt = model.prompt(&ids, images.into_iter().map(Ok::<_, autoglm::Error>))?;
+    let (pictures, heard) = (images.len(), sounds.len());
+    let given = |files: Vec<Vec<u8>>| files.into_iter().map(Ok::<_, autoglm::Error>);
+    let mut prompt = model.prompt(&ids, given(images), given(sounds))?;
     let mut got = Vec::new();
     prompt.logits(|rows| {
         got.extend(rows.iter().map(|v| f64::from(*v)));
@@ -99,7 +113,7 @@ fn compare(case: &Path) -> Result<Measured> {
     let greedy_wanted = expected.tensor("greedy_ids").map_err(|_| damaged())?;
     let greedy_wanted: Vec<i64> =
         greedy_wanted.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect();
-    Ok(Measured { rows, pictures, apart: apart(&got, &wanted), greedy_equal: greedy == greedy_wanted })
+    Ok(Measured { rows, pictures, sounds: heard, apart: apart(&got, &wanted), greedy_equal: greedy == greedy_wanted })
 }
 
 /// The largest difference in standard deviations of `wanted`.
@@ -137,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_case_holds_within_its_bound_and_with_the_same_tokens_only() {
-        let case = |pictures, apart, greedy_equal| Measured { rows: 1, pictures, apart, greedy_equal }.holds();
+        let case =
+            |pictures, apart, greedy_equal| Measured { rows: 1, pictures, sounds: 0, apart, greedy_equal }.holds();
         assert!(case(0, TEXT, true) && case(1, IMAGES, true));
         assert!(!case(0, IMAGES, true) && !case(1, 2.0 * IMAGES, true));
         assert!(!case(0, 0.0, false) && !case(0, f64::NAN, true));

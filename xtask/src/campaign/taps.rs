@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     screens: Option<PathBuf>,
 }
 
-fn precision(name: &str) -> std::result::Result<Precision, String> {
+pub(crate) fn precision(name: &str) -> std::result::Result<Precision, String> {
     let names = || Precision::ALL.iter().map(|precision| precision.name()).collect::<Vec<_>>().join(", ");
     Precision::named(name).ok_or_else(|| format!("it is one of {}", names()))
 }
@@ -65,7 +65,7 @@ struct Expected {
     text: String,
 }
 
-const CHECKPOINT: &str = "models/autoglm-tiny";
+pub(crate) const CHECKPOINT: &str = "models/autoglm-tiny";
 
 /// How many of the answers were right, in one mode.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn answer(model: &Model, picture: Vec<u8>, prompt: &str, thinking: Thinking) -> 
 }
 
 /// Whether the answer taps inside `icon`, in pixels of the 168 × 336 screen.
-fn taps_inside(text: &str, [left, top, right, bottom]: [f64; 4]) -> bool {
+pub(crate) fn taps_inside(text: &str, [left, top, right, bottom]: [f64; 4]) -> bool {
     let Ok(Answer { action: Action::Tap { at, .. }, .. }) = Answer::parse(text) else {
         return false;
     };

@@ -10,6 +10,9 @@ use crate::process;
 const PICTURE_CRATES: &[&str] =
     &["autoglm-vision", "fast_image_resize", "image", "image-webp", "jpeg-decoder", "png", "zune-jpeg"];
 
+/// Crates that decode, resample or transform sounds, and ours that uses them.
+const SOUND_CRATES: &[&str] = &["autoglm-audio", "realfft", "rubato", "rustfft", "symphonia", "symphonia-core"];
+
 /// Crates by which build scripts compile C or C++, or bind to it.
 const C_BUILDERS: &[&str] = &["bindgen", "cc", "cmake", "cxx-build"];
 
@@ -17,19 +20,20 @@ const C_BUILDERS: &[&str] = &["bindgen", "cc", "cmake", "cxx-build"];
 /// it so.
 const C_FREE: &[(&str, &str)] = &[("blake3", "pure")];
 
-/// Without its default features the facade cannot look at a picture, and so must not carry what
-/// decodes one.
+/// Without the feature `vision` the facade cannot look at a picture, and without `audio` it cannot hear, and so it
+/// must not carry what decodes one: whatever else it can do.
 ///
 /// # Errors
 /// - `cargo tree` fails.
-/// - A crate of [`PICTURE_CRATES`] is in the tree.
-pub(crate) fn no_picture_crate(facade: &str) -> Result<()> {
-    let tree = format!("tree -p {facade} --no-default-features -e normal");
-    let crates = read(&tree)?;
-    forbid(
-        &tree,
-        crates.into_iter().filter(|one| PICTURE_CRATES.contains(&one.name.as_str())).map(|one| one.name).collect(),
-    )
+/// - A crate of [`PICTURE_CRATES`] or of [`SOUND_CRATES`] is in a tree.
+pub(crate) fn no_crate_of_a_modality_that_is_off(facade: &str, features: &Features) -> Result<()> {
+    for (off, unwanted) in [("vision", PICTURE_CRATES), ("audio", SOUND_CRATES)] {
+        let others: Vec<&str> = features.all.iter().map(String::as_str).filter(|feature| *feature != off).collect();
+        let tree = format!("tree -p {facade} --no-default-features --features {} -e normal", others.join(","));
+        let crates = read(&tree)?.into_iter().map(|one| one.name);
+        forbid(&tree, crates.filter(|name| unwanted.contains(&name.as_str())).collect())?;
+    }
+    Ok(())
 }
 
 /// Rust alone must be enough to build the program for any processor. Only `hub`, which speaks TLS,

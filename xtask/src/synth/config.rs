@@ -1,14 +1,20 @@
 //! The small JSON files of a checkpoint, as transformers 5 writes them.
 
-use autoglm::Shape;
+use autoglm::{Architecture, Shape};
 use serde_json::json;
 
 use super::shards::StoredAs;
-use super::tokenizer::{EOS, EOS_IDS, id_of};
+use super::tokenizer::{ASR_EOS_IDS, EOS, EOS_IDS, GLM_4_1V, GLM_ASR, Special};
 
 pub(crate) const CHAT_TEMPLATE: &str = include_str!("../../../models/autoglm-tiny/chat_template.jinja");
 
-const POSITIONS: usize = 65_536;
+/// The added tokens of a shape's vocabulary.
+pub(crate) fn special(shape: &Shape) -> Special {
+    match shape.architecture {
+        Architecture::Glm4v => GLM_4_1V,
+        Architecture::GlmAsr => GLM_ASR,
+    }
+}
 
 /// `config.json`.
 pub(crate) fn model(shape: &Shape, stored_as: StoredAs) -> String {
@@ -16,8 +22,12 @@ pub(crate) fn model(shape: &Shape, stored_as: StoredAs) -> String {
 }
 
 /// `generation_config.json`.
-pub(crate) fn generation() -> String {
-    let config = json!({ "eos_token_id": EOS_IDS, "pad_token_id": id_of(EOS), "do_sample": false });
+pub(crate) fn generation(shape: &Shape) -> String {
+    let ends = match shape.architecture {
+        Architecture::Glm4v => &EOS_IDS[..],
+        Architecture::GlmAsr => &ASR_EOS_IDS,
+    };
+    let config = json!({ "eos_token_id": ends, "pad_token_id": special(shape).id_of(EOS), "do_sample": false });
     format!("{config:#}\n")
 }
 
@@ -42,14 +52,40 @@ pub(crate) fn preprocessor() -> String {
     format!("{config:#}\n")
 }
 
+/// `processor_config.json`: how GLM-ASR hears, as its processor writes it.
+pub(crate) fn processor() -> String {
+    let config = json!({
+        "audio_token": "<|pad|>",
+        "default_transcription_prompt": "Please transcribe this audio into text",
+        "feature_extractor": {
+            "chunk_length": 30,
+            "dither": 0.0,
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "feature_size": 128,
+            "hop_length": 160,
+            "n_fft": 400,
+            "n_samples": 480_000,
+            "nb_max_frames": 3000,
+            "padding_side": "right",
+            "padding_value": 0.0,
+            "return_attention_mask": false,
+            "sampling_rate": 16_000,
+        },
+        "max_audio_len": 655,
+        "processor_class": "GlmAsrProcessor",
+    });
+    format!("{config:#}\n")
+}
+
 /// `tokenizer_config.json`.
-pub(crate) fn tokenizer() -> String {
+pub(crate) fn tokenizer(shape: &Shape) -> String {
+    let positions = &shape.config("bfloat16")["text_config"]["max_position_embeddings"];
     let config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": EOS,
         "pad_token": EOS,
         "padding_side": "left",
-        "model_max_length": POSITIONS,
+        "model_max_length": positions,
         "clean_up_tokenization_spaces": false,
     });
     format!("{config:#}\n")
@@ -73,10 +109,19 @@ mod tests {
             ("video_end_token_id", "<|end_of_video|>"),
             ("video_token_id", "<|video|>"),
         ] {
-            assert_eq!(config[field], id_of(token), "{field}");
+            assert_eq!(config[field], GLM_4_1V.id_of(token), "{field}");
         }
         assert_eq!(config["text_config"]["eos_token_id"], json!(EOS_IDS));
-        assert_eq!(config["text_config"]["pad_token_id"], id_of(EOS));
+        assert_eq!(config["text_config"]["pad_token_id"], GLM_4_1V.id_of(EOS));
+    }
+
+    #[test]
+    fn the_config_of_glm_asr_names_its_tokenizer_s_ids() {
+        let shape = Shape::named("glm-asr-nano").unwrap();
+        let config: Value = serde_json::from_str(&model(&shape, StoredAs::Bf16)).unwrap();
+        assert_eq!(config["audio_token_id"], GLM_ASR.id_of("<|pad|>"));
+        assert_eq!(config["text_config"]["eos_token_id"], json!(ASR_EOS_IDS));
+        assert_eq!(config["text_config"]["pad_token_id"], GLM_ASR.id_of(EOS));
     }
 
     #[test]

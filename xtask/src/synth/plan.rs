@@ -1,6 +1,6 @@
 //! Which tensors a checkpoint has, in the order they are stored, and how each is drawn.
 
-use autoglm::Shape;
+use autoglm::{Architecture, Shape};
 
 /// A tensor to be drawn: normal numbers of the given mean and standard deviation.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,9 +25,77 @@ const SMALL: f32 = 0.1;
 /// size of what goes in, and what a layer adds has just been normalised.
 pub(crate) fn tensors(shape: &Shape) -> Vec<Tensor> {
     let mut plan = Plan::default();
-    decoder(shape, &mut plan);
-    tower(shape, &mut plan);
+    match shape.architecture {
+        Architecture::Glm4v => decoder(shape, &mut plan),
+        Architecture::GlmAsr => llama(shape, &mut plan),
+    }
+    if shape.vision.depth > 0 {
+        tower(shape, &mut plan);
+    }
+    if shape.audio.depth > 0 {
+        ears(shape, &mut plan);
+    }
     plan.tensors
+}
+
+/// GLM-ASR's decoder, under the names that its files have.
+fn llama(shape: &Shape, plan: &mut Plan) {
+    let Shape { vocab, hidden, intermediate, .. } = *shape;
+    let kv = shape.kv_heads * shape.head_dim();
+    plan.table("language_model.model.embed_tokens.weight", [vocab, hidden]);
+    for layer in 0..shape.layers {
+        let at = |rest: &str| format!("language_model.model.layers.{layer}.{rest}");
+        plan.norm(at("input_layernorm.weight"), hidden);
+        for (map, out) in [("q_proj", hidden), ("k_proj", kv), ("v_proj", kv), ("o_proj", hidden)] {
+            plan.map(at(&format!("self_attn.{map}.weight")), &[out, hidden]);
+        }
+        plan.norm(at("post_attention_layernorm.weight"), hidden);
+        plan.map(at("mlp.gate_proj.weight"), &[intermediate, hidden]);
+        plan.map(at("mlp.up_proj.weight"), &[intermediate, hidden]);
+        plan.map(at("mlp.down_proj.weight"), &[hidden, intermediate]);
+    }
+    plan.norm("language_model.model.norm.weight", hidden);
+    plan.map("language_model.lm_head.weight", &[vocab, hidden]);
+}
+
+/// An audio tower and its adapter: below `model.` beside eyes, as fused checkpoints have them, and at the top of
+/// GLM-ASR.
+fn ears(shape: &Shape, plan: &mut Plan) {
+    const TAPS: usize = 3;
+    const BANDS: usize = 128;
+    let top = match shape.architecture {
+        Architecture::Glm4v => "model.",
+        Architecture::GlmAsr => "",
+    };
+    let (width, out) = (shape.audio.hidden, shape.hidden);
+    let inner = 4 * width;
+    for (conv, inp) in [("conv1", BANDS), ("conv2", width)] {
+        plan.map(format!("{top}audio_tower.{conv}.weight"), &[width, inp, TAPS]);
+        plan.bias(format!("{top}audio_tower.{conv}.bias"), width);
+    }
+    for layer in 0..shape.audio.depth {
+        let at = |rest: &str| format!("{top}audio_tower.layers.{layer}.{rest}");
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            plan.norm(at(&format!("{norm}.weight")), width);
+            plan.bias(at(&format!("{norm}.bias")), width);
+        }
+        for map in ["q_proj", "k_proj", "v_proj", "o_proj"] {
+            plan.map(at(&format!("self_attn.{map}.weight")), &[width, width]);
+            if map != "k_proj" {
+                plan.bias(at(&format!("self_attn.{map}.bias")), width);
+            }
+        }
+        for (map, to, from) in [("fc1", inner, width), ("fc2", width, inner)] {
+            plan.map(at(&format!("mlp.{map}.weight")), &[to, from]);
+            plan.bias(at(&format!("mlp.{map}.bias")), to);
+        }
+    }
+    plan.norm(format!("{top}audio_tower.norm.weight"), width);
+    plan.bias(format!("{top}audio_tower.norm.bias"), width);
+    for (map, to, from) in [("linear_1", 2 * out, inner), ("linear_2", out, 2 * out)] {
+        plan.map(format!("{top}multi_modal_projector.{map}.weight"), &[to, from]);
+        plan.bias(format!("{top}multi_modal_projector.{map}.bias"), to);
+    }
 }
 
 fn decoder(shape: &Shape, plan: &mut Plan) {
@@ -135,6 +203,13 @@ mod tests {
         assert_eq!(tensors.len(), 523 + 181);
         assert_eq!(tensors.iter().filter(in_tower).map(Tensor::values).sum::<u64>(), 892_498_432);
         assert_eq!(parameters(&shape), 10_292_777_472);
+    }
+
+    #[test]
+    fn glm_asr_has_the_parameters_of_the_real_model() {
+        let shape = Shape::named("glm-asr-nano").unwrap();
+        // With the separate output layer that its file carries.
+        assert_eq!(parameters(&shape), 635_048_960 + 29_366_272 + 1_593_427_968);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A tokenizer with GLM's special tokens at their real ids and no learned merges.
+//! Tokenizers with the special tokens of GLM-4.1V and GLM-ASR at their real ids and no learned merges.
 //!
 //! Text is spelled byte by byte with ids 0…255, which are also the bytes' ids in the real
 //! vocabulary. The ids in between stand for made-up words: encoding never yields one, but random
@@ -14,55 +14,96 @@ pub(crate) const EOS: &str = "<|endoftext|>";
 /// End of text, and the markers of the turns that a reply must not write itself.
 pub(crate) const EOS_IDS: [u32; 4] = [151_329, 151_336, 151_338, 151_348];
 
-const FIRST_SPECIAL: u32 = 151_329;
+/// The same of GLM-ASR.
+pub(crate) const ASR_EOS_IDS: [u32; 3] = [59_246, 59_253, 59_255];
 
-/// The added tokens, in the order of their ids from [`FIRST_SPECIAL`] on.
-const SPECIAL: [&str; 20] = [
-    EOS,
-    "[MASK]",
-    "[gMASK]",
-    "[sMASK]",
-    "<sop>",
-    "<eop>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|observation|>",
-    "<|begin_of_image|>",
-    "<|end_of_image|>",
-    "<|begin_of_video|>",
-    "<|end_of_video|>",
-    "<|image|>",
-    "<|video|>",
-    "<think>",
-    "</think>",
-    "<answer>",
-    "</answer>",
-];
+/// The added tokens of a vocabulary.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Special {
+    /// Id of the first one; below it are bytes and made-up words.
+    first: u32,
+    /// Their texts, in the order of their ids.
+    texts: &'static [&'static str],
+}
 
-/// The id of an added token.
-pub(crate) fn id_of(special: &str) -> u32 {
-    let idx = SPECIAL.iter().position(|one| *one == special).expect("only tokens of the list are asked for");
-    FIRST_SPECIAL + idx as u32
+/// Those of GLM-4.1V.
+pub(crate) const GLM_4_1V: Special = Special {
+    first: 151_329,
+    texts: &[
+        EOS,
+        "[MASK]",
+        "[gMASK]",
+        "[sMASK]",
+        "<sop>",
+        "<eop>",
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|observation|>",
+        "<|begin_of_image|>",
+        "<|end_of_image|>",
+        "<|begin_of_video|>",
+        "<|end_of_video|>",
+        "<|image|>",
+        "<|video|>",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+    ],
+};
+
+/// Those of GLM-ASR, as far as its configuration tells them: the ends of a text and of turns, and the
+/// placeholder of a sound. Where the markers around a sound stand is not known; these ids are free.
+pub(crate) const GLM_ASR: Special = Special {
+    first: 59_246,
+    texts: &[
+        EOS,
+        "[MASK]",
+        "[gMASK]",
+        "[sMASK]",
+        "<sop>",
+        "<eop>",
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|observation|>",
+        "<|unused_0|>",
+        "<|unused_1|>",
+        "<|unused_2|>",
+        "<|unused_3|>",
+        "<|pad|>",
+        "<|begin_of_audio|>",
+        "<|end_of_audio|>",
+    ],
+};
+
+impl Special {
+    /// The id of an added token.
+    pub(crate) fn id_of(self, text: &str) -> u32 {
+        let idx = self.texts.iter().position(|one| *one == text).expect("only tokens of the list are asked for");
+        self.first + idx as u32
+    }
 }
 
 /// `tokenizer.json`.
-pub(crate) fn json() -> String {
+pub(crate) fn json(special: Special) -> String {
     let mut vocab = Map::new();
     for (id, byte) in byte_order().enumerate() {
         vocab.insert(letter_of(byte).to_string(), json!(id));
     }
-    for id in 256..FIRST_SPECIAL {
+    for id in 256..special.first {
         vocab.insert(made_up_word(id), json!(id));
     }
     // Added tokens get the next free id unless the vocabulary has them already.
-    vocab.extend(SPECIAL.map(|token| (token.to_owned(), json!(id_of(token)))));
+    vocab.extend(special.texts.iter().map(|token| ((*token).to_owned(), json!(special.id_of(token)))));
 
-    let added: Vec<Value> = SPECIAL
+    let added: Vec<Value> = special
+        .texts
         .iter()
         .map(|token| {
             json!({
-                "id": id_of(token),
+                "id": special.id_of(token),
                 "content": token,
                 "single_word": false,
                 "lstrip": false,
@@ -145,7 +186,7 @@ mod tests {
     use super::*;
 
     fn loaded() -> Tokenizer {
-        json().parse().unwrap()
+        json(GLM_4_1V).parse().unwrap()
     }
 
     fn ids(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
@@ -172,9 +213,18 @@ mod tests {
             assert_eq!(tokenizer.id_to_token(id).as_deref(), Some(token));
         }
         assert_eq!(
-            EOS_IDS.map(|id| SPECIAL[(id - FIRST_SPECIAL) as usize]),
+            EOS_IDS.map(|id| GLM_4_1V.texts[(id - GLM_4_1V.first) as usize]),
             [EOS, "<|user|>", "<|observation|>", "</answer>"]
         );
+    }
+
+    #[test]
+    fn glm_asr_ends_where_its_configuration_says() {
+        let tokenizer: Tokenizer = json(GLM_ASR).parse().unwrap();
+        let ends = ASR_EOS_IDS.map(|id| tokenizer.id_to_token(id).unwrap());
+        assert_eq!(ends, [EOS, "<|user|>", "<|observation|>"]);
+        assert_eq!(tokenizer.token_to_id("<|pad|>"), Some(59_260));
+        assert!(tokenizer.get_vocab_size(true) <= 59_264);
     }
 
     #[test]

@@ -21,6 +21,7 @@ const FACADE_TIER: u8 = 3;
 const ROOMS: &[Room] = &[
     room("autoglm-kernels", Some(0), &[]),
     room("autoglm-core", Some(1), &["autoglm-kernels"]),
+    room("autoglm-audio", Some(2), &["autoglm-core"]),
     room("autoglm-fusion", Some(2), &["autoglm-core"]),
     room("autoglm-kvcache", Some(2), &["autoglm-core", "autoglm-kernels"]),
     room("autoglm-quant", Some(2), &["autoglm-core", "autoglm-kernels"]),
@@ -30,6 +31,7 @@ const ROOMS: &[Room] = &[
         "autoglm",
         Some(FACADE_TIER),
         &[
+            "autoglm-audio",
             "autoglm-core",
             "autoglm-fusion",
             "autoglm-kernels",
@@ -47,6 +49,7 @@ const ROOMS: &[Room] = &[
         None,
         &[
             "autoglm",
+            "autoglm-audio",
             "autoglm-core",
             "autoglm-fusion",
             "autoglm-kernels",

@@ -1,27 +1,32 @@
-//! Fields of a JSON object, read with their bounds, so that a refusal names the field.
+//! Fields of a JSON object of a configuration, read with their bounds, so that a refusal names the field.
 
 use serde_json::Value;
 
-use crate::error::refuse;
 use crate::{Error, Result};
 
 /// A JSON object; anything else, and a missing file, has no fields. `null` counts as absent, as it
 /// does in transformers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fields<'a>(pub(crate) Option<&'a Value>);
+pub struct Fields<'a>(pub Option<&'a Value>);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn get(self, key: &str) -> Option<&'a Value> {
+    /// A field that is there and not `null`.
+    #[must_use]
+    pub fn get(self, key: &str) -> Option<&'a Value> {
         self.0?.get(key).filter(|v| !v.is_null())
     }
 
     /// The object in a field.
-    pub(crate) fn inside(self, key: &str) -> Self {
+    #[must_use]
+    pub fn inside(self, key: &str) -> Self {
         Self(self.get(key))
     }
 
     /// A whole number from 1 to `most`.
-    pub(crate) fn count(self, key: &'static str, absent: u64, most: u64) -> Result<u64> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field.
+    pub fn count(self, key: &'static str, absent: u64, most: u64) -> Result<u64> {
         let Some(value) = self.get(key) else {
             return Ok(absent);
         };
@@ -32,8 +37,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// As [`count`](Self::count), of something that is held in memory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field.
+    pub fn size(self, key: &'static str, absent: u64, most: u64) -> Result<usize> {
+        let n = self.count(key, absent, most)?;
+        usize::try_from(n).map_err(|_| refuse(key, n, "does not fit into an address"))
+    }
+
     /// A number above zero whose f32 is finite and above zero as well.
-    pub(crate) fn positive(self, key: &'static str, absent: f64) -> Result<f64> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field.
+    pub fn positive(self, key: &'static str, absent: f64) -> Result<f64> {
         let Some(value) = self.get(key) else {
             return Ok(absent);
         };
@@ -44,7 +61,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Three numbers, one per colour.
-    pub(crate) fn colours(self, key: &'static str, absent: [f64; 3]) -> Result<[f64; 3]> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field.
+    pub fn colours(self, key: &'static str, absent: [f64; 3]) -> Result<[f64; 3]> {
         let Some(value) = self.get(key) else {
             return Ok(absent);
         };
@@ -55,7 +75,11 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| refuse(key, value, "must be a list of three numbers"))
     }
 
-    pub(crate) fn flag(self, key: &'static str, absent: bool) -> Result<bool> {
+    /// True or false.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field.
+    pub fn flag(self, key: &'static str, absent: bool) -> Result<bool> {
         let Some(value) = self.get(key) else {
             return Ok(absent);
         };
@@ -63,10 +87,20 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses a field that has another value than `only`.
-    pub(crate) fn only(self, key: &'static str, only: &Value, why: &'static str) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the field.
+    pub fn only(self, key: &'static str, only: &Value, why: &'static str) -> Result<()> {
         match self.get(key) {
-            Some(value) if value != only => Err::<(), Error>(refuse(key, value, why)),
+            Some(value) if value != only => Err(refuse(key, value, why)),
             _ => Ok(()),
         }
     }
+}
+
+/// The error for a field of a configuration.
+pub fn refuse(field: &'static str, got: impl std::fmt::Display, why: &'static str) -> Error {
+    // A hostile file could carry megabytes in one field; the message keeps its head.
+    let got = got.to_string().chars().take(80).collect();
+    Error::Config { field, got, why }
 }

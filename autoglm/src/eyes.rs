@@ -1,49 +1,9 @@
-//! What a user says, and the encoders that turn media into rows.
+//! The picture encoder, where the build and the checkpoint have one.
 
 use autoglm_core::{Checkpoint, Embeds, Files, Run, Source, TensorSpec};
 use serde_json::Value;
 
-use crate::{Error, OpenOptions, Result};
-
-/// A piece of a user's turn.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Part {
-    /// Text. It enters as text: whatever it contains, it cannot forge a turn marker or a picture.
-    Text(String),
-    /// An encoded picture: the bytes of a PNG, JPEG or WebP file.
-    Image(Vec<u8>),
-    /// A picture as it comes from a screen, so that nobody need encode and decode it: 8-bit RGB, top row
-    /// first.
-    Pixels {
-        /// Columns.
-        width: u32,
-        /// Rows.
-        height: u32,
-        /// (height, width, 3).
-        rgb: Vec<u8>,
-    },
-}
-
-impl Part {
-    /// Text.
-    #[must_use]
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(text.into())
-    }
-
-    /// A picture: the bytes of a PNG, JPEG or WebP file.
-    #[must_use]
-    pub fn image(bytes: impl Into<Vec<u8>>) -> Self {
-        Self::Image(bytes.into())
-    }
-
-    /// A picture as it comes from a screen: (height, width, 3), 8-bit RGB, top row first.
-    #[must_use]
-    pub fn pixels(width: u32, height: u32, rgb: impl Into<Vec<u8>>) -> Self {
-        Self::Pixels { width, height, rgb: rgb.into() }
-    }
-}
+use crate::{Error, OpenOptions, Part, Result};
 
 /// Where the vision tower's tensors live.
 #[cfg(feature = "vision")]
@@ -174,8 +134,11 @@ impl Eyes {
         let picture = match picture {
             Part::Image(bytes) => autoglm_vision::decode(bytes, &limits)?,
             Part::Pixels { width, height, rgb } => autoglm_vision::Rgb::new(*width, *height, rgb.clone())?,
-            Part::Text(_) => {
-                return Err(Error::ModalityOff { modality: "text as a picture", why: "text has no pixels" });
+            Part::Text(_) | Part::Audio(_) | Part::Samples { .. } => {
+                return Err(Error::ModalityOff {
+                    modality: "words and sounds as pictures",
+                    why: "they have no pixels",
+                });
             }
         };
         let patches = seeing.preprocess.patches(run, &picture)?;

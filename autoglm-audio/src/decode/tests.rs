@@ -1,0 +1,254 @@
+//! Sounds of every kind, and files that lie. The files are built here byte by byte, so that each can be wrong
+//! in exactly one way.
+
+use autoglm_testing::repository;
+use proptest::prelude::*;
+
+use super::*;
+
+/// What the header of a WAV file says.
+#[derive(Clone, Copy)]
+struct Wav {
+    /// 1 whole numbers, 3 floats.
+    kind: u16,
+    channels: u16,
+    rate: u32,
+    bits: u16,
+}
+
+const PCM16: Wav = Wav { kind: 1, channels: 1, rate: 16_000, bits: 16 };
+
+impl Wav {
+    fn file(self, data: &[u8]) -> Vec<u8> {
+        self.lying(data, data.len() as u32)
+    }
+
+    /// A file whose header announces `bytes` of data.
+    fn lying(self, data: &[u8], bytes: u32) -> Vec<u8> {
+        let frame = self.channels.wrapping_mul(self.bits / 8);
+        let format = [
+            &self.kind.to_le_bytes()[..],
+            &self.channels.to_le_bytes(),
+            &self.rate.to_le_bytes(),
+            &self.rate.wrapping_mul(u32::from(frame)).to_le_bytes(),
+            &frame.to_le_bytes(),
+            &self.bits.to_le_bytes(),
+        ]
+        .concat();
+        let body = [b"WAVE".to_vec(), chunk(b"fmt ", &format, 16), chunk(b"data", data, bytes)].concat();
+        chunk(b"RIFF", &body, bytes.saturating_add(36))
+    }
+}
+
+fn chunk(name: &[u8; 4], body: &[u8], length: u32) -> Vec<u8> {
+    [&name[..], &length.to_le_bytes(), body].concat()
+}
+
+fn sound(bytes: &[u8]) -> Sound {
+    decode(bytes, &Limits::default()).unwrap()
+}
+
+fn refusal(bytes: &[u8]) -> Error {
+    decode(bytes, &Limits::default()).unwrap_err()
+}
+
+fn sixteen(samples: &[i16]) -> Vec<u8> {
+    samples.iter().flat_map(|s| s.to_le_bytes()).collect()
+}
+
+#[test]
+fn whole_numbers_of_every_width_are_divided_by_their_full_scale() {
+    let of = |bits, data: &[u8]| sound(&Wav { bits, ..PCM16 }.file(data)).samples().to_vec();
+    // Eight bits are unsigned, with silence at 128.
+    assert_eq!(of(8, &[0, 128, 255, 64]), [-1.0, 0.0, 127.0 / 128.0, -0.5]);
+    assert_eq!(of(16, &sixteen(&[i16::MIN, 0, i16::MAX, 1])), [-1.0, 0.0, 32_767.0 / 32_768.0, 1.0 / 32_768.0]);
+    assert_eq!(of(24, &[0, 0, 0x80, 1, 0, 0, 0, 0, 0x40]), [-1.0, 1.0 / 8_388_608.0, 0.5]);
+    let wide = [i32::MIN, 1 << 30, -(1 << 29)].map(i32::to_le_bytes).concat();
+    assert_eq!(of(32, &wide), [-1.0, 0.5, -0.25]);
+}
+
+#[test]
+fn floats_are_what_they_are_beyond_full_scale_too() {
+    let data = [0.25f32, -3.5, 1.0].map(f32::to_le_bytes).concat();
+    assert_eq!(sound(&Wav { kind: 3, bits: 32, ..PCM16 }.file(&data)).samples(), [0.25, -3.5, 1.0]);
+    let data = [0.25f64, -0.125].map(f64::to_le_bytes).concat();
+    assert_eq!(sound(&Wav { kind: 3, bits: 64, ..PCM16 }.file(&data)).samples(), [0.25, -0.125]);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let data = [0.0, bad].map(f32::to_le_bytes).concat();
+        let refused = refusal(&Wav { kind: 3, bits: 32, ..PCM16 }.file(&data));
+        assert!(matches!(refused, Error::NotANumber { index: 1, .. }), "{refused}");
+    }
+}
+
+#[test]
+fn channels_are_averaged() {
+    let stereo = Wav { channels: 2, rate: 44_100, ..PCM16 }.file(&sixteen(&[16_384, -16_384, 8_192, 16_384]));
+    assert_eq!(sound(&stereo).samples(), [0.0, 0.375]);
+    assert_eq!(sound(&stereo).rate(), 44_100);
+    for channels in 1..=8u16 {
+        let frame: Vec<i16> = (0..channels).map(|c| c as i16 * 256).collect();
+        let mean = frame.iter().map(|s| f32::from(*s) / 32_768.0).sum::<f32>() / f32::from(channels);
+        assert_eq!(sound(&Wav { channels, ..PCM16 }.file(&sixteen(&frame))).samples(), [mean], "{channels}");
+    }
+}
+
+#[test]
+fn a_sound_without_samples_is_empty() {
+    assert_eq!(sound(&PCM16.file(&[])).samples(), [0.0; 0]);
+    assert_eq!(sound(&PCM16.file(&sixteen(&[5]))).samples().len(), 1);
+}
+
+#[test]
+fn a_stream_of_unknown_length_is_read_to_its_end() {
+    // What a recorder writes that cannot go back to its header.
+    let streamed = PCM16.lying(&sixteen(&[1, 2, 3]), u32::MAX);
+    assert_eq!(sound(&streamed).samples().len(), 3);
+}
+
+#[test]
+fn flac_holds_the_samples_of_the_wav() {
+    let golden = repository().join("models/autoglm-tiny/eval/voice/000.flac");
+    let heard = sound(&std::fs::read(golden).unwrap());
+    assert_eq!(heard.rate(), 16_000);
+    assert!(heard.seconds() > 0.3 && heard.samples().iter().any(|s| s.abs() > 0.05));
+}
+
+#[test]
+fn what_is_no_sound_is_told_apart_from_one_that_is_damaged() {
+    assert!(matches!(refusal(b""), Error::Empty));
+    for bytes in [&b"\x89PNG\r\n\x1a\n0000"[..], b"hello", b"R", b"\0\0\0\0\0\0\0\0", b"<html>", b"{}"] {
+        assert!(matches!(refusal(bytes), Error::UnknownFormat), "{bytes:?}");
+    }
+}
+
+/// Files that lie or are damaged, and what each is called.
+fn hostile() -> Vec<(&'static str, Vec<u8>)> {
+    let data = sixteen(&[100; 4_000]);
+    let good = PCM16.file(&data);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut file = good.clone();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    let mut files = vec![
+        ("RIFF alone", b"RIFF".to_vec()),
+        ("RIFF without WAVE", [b"RIFF\x04\0\0\0AVI ".to_vec(), vec![0; 64]].concat()),
+        ("WAVE alone", chunk(b"RIFF", b"WAVE", 4)),
+        ("no data", chunk(b"RIFF", &[b"WAVE".to_vec(), good[12..36].to_vec()].concat(), 28)),
+        ("data before format", chunk(b"RIFF", &[b"WAVE".to_vec(), good[36..].to_vec()].concat(), 9_000)),
+        ("ten hours announced", PCM16.lying(&data, 36_000 * 32_000)),
+        ("a terabyte of RIFF", with(4, &u32::MAX.to_le_bytes())),
+        ("no channel", Wav { channels: 0, ..PCM16 }.file(&data)),
+        ("65535 channels", Wav { channels: u16::MAX, ..PCM16 }.file(&data)),
+        ("9 channels", Wav { channels: 9, ..PCM16 }.file(&sixteen(&[0; 9]))),
+        ("rate of 0", Wav { rate: 0, ..PCM16 }.file(&data)),
+        ("rate of 1", Wav { rate: 1, ..PCM16 }.file(&data)),
+        ("rate of 4 GHz", Wav { rate: u32::MAX, ..PCM16 }.file(&data)),
+        ("no bits", Wav { bits: 0, ..PCM16 }.file(&data)),
+        ("7 bits", Wav { bits: 7, ..PCM16 }.file(&data)),
+        ("65535 bits", Wav { bits: u16::MAX, ..PCM16 }.file(&data)),
+        ("floats of 16 bits", Wav { kind: 3, ..PCM16 }.file(&data)),
+        ("kind 0", Wav { kind: 0, ..PCM16 }.file(&data)),
+        ("kind 65535", Wav { kind: u16::MAX, ..PCM16 }.file(&data)),
+        ("extensible without extension", Wav { kind: 0xfffe, ..PCM16 }.file(&data)),
+        ("frames of 0 bytes", with(32, &[0, 0])),
+        ("frames of 65535 bytes", with(32, &[255, 255])),
+        ("format of 4 GiB", with(16, &u32::MAX.to_le_bytes())),
+        ("format of 0 bytes", with(16, &[0; 4])),
+        ("one byte short", good[..good.len() - 1].to_vec()),
+        ("half", good[..good.len() / 2].to_vec()),
+        ("header alone", good[..44].to_vec()),
+        ("NaN", Wav { kind: 3, bits: 32, ..PCM16 }.file(&f32::NAN.to_le_bytes())),
+        ("FLAC alone", b"fLaC".to_vec()),
+        ("FLAC of nothing", [b"fLaC\x80\0\0\x22".to_vec(), vec![0; 34]].concat()),
+        ("FLAC of ones", [b"fLaC\x80\0\0\x22".to_vec(), vec![255; 34]].concat()),
+        ("FLAC block of 16 MiB", b"fLaC\x84\xff\xff\xff".to_vec()),
+        ("Ogg alone", b"OggS".to_vec()),
+        ("Ogg of nothing", [b"OggS\0\x02".to_vec(), vec![0; 64]].concat()),
+        ("Ogg of ones", [b"OggS\0\x02".to_vec(), vec![255; 300]].concat()),
+        ("ID3 alone", b"ID3".to_vec()),
+        ("ID3 of 256 MiB", b"ID3\x04\0\0\x7f\x7f\x7f\x7f".to_vec()),
+        ("MP3 frame header alone", vec![0xff, 0xfb, 0x90, 0]),
+        ("MP3 of ones", vec![0xff; 5_000]),
+        ("MP3 of zeros", [vec![0xff, 0xfb, 0x90, 0x64], vec![0; 5_000]].concat()),
+        ("MP3 bad rate", [vec![0xff, 0xfb, 0x9c, 0x64], vec![0; 5_000]].concat()),
+    ];
+    for at in [8, 12, 20, 22, 24, 34, 36, 40] {
+        files.push(("a byte inverted in the header", with(at, &[!good[at]])));
+    }
+    files
+}
+
+#[test]
+fn files_that_lie_are_errors_of_one_line_or_sounds_within_the_limits() {
+    let files = hostile();
+    assert!(files.len() >= 40, "{}", files.len());
+    for (name, bytes) in files {
+        match decode(&bytes, &Limits::default()) {
+            Ok(sound) => assert!(sound.seconds() <= 655.0, "{name}"),
+            Err(error) => {
+                let line = error.to_string();
+                assert!(!line.is_empty() && line.len() < 200 && !line.contains('\n'), "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_announced_and_missing_is_an_error() {
+    let data = sixteen(&[100; 4_000]);
+    for (name, file) in [
+        ("ten hours", PCM16.lying(&data, 36_000 * 32_000)),
+        ("half", PCM16.file(&data)[..4_044].to_vec()),
+        ("one sample", PCM16.lying(&data, data.len() as u32 + 2)),
+    ] {
+        let refused = refusal(&file);
+        let known = matches!(refused, Error::Truncated { .. } | Error::TooLarge { what: "seconds", .. });
+        assert!(known, "{name}: {refused}");
+    }
+}
+
+#[test]
+fn limits_hold_before_and_while_a_sound_is_read() {
+    let second = PCM16.file(&sixteen(&[1; 16_000]));
+    let limits = Limits::default();
+    let at = |limits: Limits| decode(&second, &limits);
+    assert!(at(Limits { seconds: 1, ..limits }).is_ok());
+    assert!(matches!(at(Limits { seconds: 0, ..limits }), Err(Error::TooLarge { what: "seconds", .. })));
+    assert!(matches!(at(Limits { bytes: 100, ..limits }), Err(Error::TooLarge { what: "bytes", .. })));
+    let streamed = PCM16.lying(&sixteen(&[1; 32_001]), u32::MAX);
+    let refused = decode(&streamed, &Limits { seconds: 2, ..limits });
+    assert!(matches!(refused, Err(Error::TooLarge { what: "seconds", .. })), "{refused:?}");
+    let nine = Wav { channels: 9, ..PCM16 }.file(&sixteen(&[0; 18]));
+    assert!(matches!(refusal(&nine), Error::TooLarge { what: "channels", got: 9, limit: 8 }));
+}
+
+proptest! {
+    #[test]
+    fn cut_and_flipped_files_never_panic(
+        kind in prop::sample::select(vec![1u16, 3]),
+        bits in prop::sample::select(vec![8u16, 16, 24, 32, 64]),
+        channels in 1u16..9,
+        data in prop::collection::vec(any::<u8>(), 0..600),
+        cut in any::<prop::sample::Index>(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+    ) {
+        let mut file = Wav { kind, bits, channels, rate: 16_000 }.file(&data);
+        for (at, with) in flips {
+            let at = at.index(file.len());
+            file[at] ^= with;
+        }
+        file.truncate(cut.index(file.len()) + 1);
+        if let Ok(sound) = decode(&file, &Limits::default()) {
+            prop_assert!(sound.samples().iter().all(|s| s.is_finite()));
+        }
+    }
+
+    #[test]
+    fn bytes_behind_any_beginning_never_panic(
+        begin in prop::sample::select(vec![&b"RIFF"[..], b"fLaC", b"OggS", b"ID3", b"\xff\xfb\x90\x64"]),
+        rest in prop::collection::vec(any::<u8>(), 0..2_000),
+    ) {
+        let _ = decode(&[begin, &rest].concat(), &Limits::default());
+    }
+}

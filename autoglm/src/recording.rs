@@ -1,0 +1,104 @@
+//! A sound that the model hears while it is being recorded.
+
+use std::time::{Duration, Instant};
+
+use autoglm_audio::Chunker;
+
+use crate::{Model, Result, Session};
+
+/// A sound on its way into a [`Session`]: samples come as the microphone gives them, and each window of the encoder
+/// is worked on as soon as it is full, so that at most one is left when the speaker stops.
+#[derive(Debug)]
+pub struct Recording {
+    model: Model,
+    chunker: Chunker,
+    took: Duration,
+}
+
+impl Model {
+    /// Begins a recording, of one channel and 16 000 samples per second.
+    ///
+    /// # Errors
+    /// [`crate::Error::ModalityOff`] when this checkpoint cannot hear.
+    ///
+    /// ```
+    /// use autoglm::{Model, OpenOptions};
+    ///
+    /// let model = Model::open_embedded(autoglm_tiny::FILES, &OpenOptions::default())?;
+    /// let mut recording = model.record()?;
+    /// for samples in [0.0f32; 24_000].chunks(1_600) {
+    ///     recording.push(samples)?; // a tenth of a second
+    /// }
+    /// let mut session = model.session();
+    /// session.say(recording)?;
+    /// # Ok::<(), autoglm::Error>(())
+    /// ```
+    pub fn record(&self) -> Result<Recording> {
+        let chunker = self.ears().encoder()?.chunker();
+        Ok(Recording { model: self.clone(), chunker, took: Duration::ZERO })
+    }
+}
+
+impl Recording {
+    /// Takes the next samples, full scale at ±1, and encodes each window that they fill.
+    ///
+    /// # Errors
+    /// `Error::Audio` names a sample that is infinite or no number; none of the samples is taken then.
+    pub fn push(&mut self, samples: &[f32]) -> Result<()> {
+        let start = Instant::now();
+        self.chunker.push(self.model.ears().encoder()?, &self.model.run(), samples)?;
+        self.took += start.elapsed();
+        Ok(())
+    }
+
+    /// Takes a sound file, resampled, as if it had been recorded: for trying out with files what a microphone would
+    /// give.
+    ///
+    /// # Errors
+    /// `Error::Audio` for a sound that is damaged or too long.
+    pub fn push_audio(&mut self, bytes: &[u8]) -> Result<()> {
+        let sound = autoglm_audio::decode(bytes, &autoglm_audio::Limits::default())?;
+        let samples = self.model.ears().encoder()?.samples(&sound)?;
+        self.push(&samples)
+    }
+
+    /// Samples so far.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        self.chunker.samples()
+    }
+}
+
+impl Session {
+    /// Adds a recording to the user's turn: the same rows, to the bit, as the same samples in
+    /// [`Part::samples`](crate::Part::samples).
+    ///
+    /// # Errors
+    /// As for [`Session::push`].
+    pub fn say(&mut self, recording: Recording) -> Result<()> {
+        let start = Instant::now();
+        let rows = recording.chunker.finish(self.model.ears().encoder()?, &self.model.run())?;
+        self.hear(rows, recording.took + start.elapsed())
+    }
+
+    /// As [`Session::say`], with rows that are approximate: those of the last window come from one that ends with the
+    /// sound. Short sounds are heard in a fraction of the time, a little differently from how the model was trained.
+    ///
+    /// # Errors
+    /// As for [`Session::push`].
+    pub fn say_approximately(&mut self, recording: &Recording) -> Result<()> {
+        let start = Instant::now();
+        let rows = recording.chunker.approximate(self.model.ears().encoder()?, &self.model.run())?;
+        self.hear(rows, recording.took + start.elapsed())
+    }
+
+    fn hear(&mut self, rows: autoglm_core::Embeds, took: Duration) -> Result<()> {
+        self.model.chat()?;
+        let limit = self.model.context();
+        if rows.len() > limit {
+            return Err(autoglm_fusion::Error::Oversize { rows: rows.len(), limit }.into());
+        }
+        self.add_sound(rows, took);
+        Ok(())
+    }
+}
