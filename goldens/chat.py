@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent
 
 SYSTEM = "今天的日期是: 2026年01月01日 星期四\n你是一个智能体分析专家。"
 IMAGE = {"type": "image"}
+AUDIO = {"type": "audio"}
 
 
 def text(value: str) -> dict:
@@ -41,6 +42,8 @@ CONVERSATIONS = {
     "system": [turn("system", SYSTEM), turn("user", "打开微信")],
     "image then text": [turn("user", IMAGE, "打开相机")],
     "text then image": [turn("user", "看这里", IMAGE)],
+    "image then audio": [turn("user", IMAGE, AUDIO)],
+    "audio alone, then with words": [turn("user", AUDIO), turn("assistant", "ok"), turn("user", AUDIO, "and this")],
     "image alone": [turn("user", IMAGE)],
     "image then newline": [turn("user", IMAGE, "\n打开相机")],
     "two images": [turn("user", "before", IMAGE, "between", IMAGE, "after")],

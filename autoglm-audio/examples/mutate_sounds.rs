@@ -21,7 +21,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let sounds = mutation::sounds(seed, cases);
-    println!(r#"{{"seed":{seed},"sounds_read":{},"sounds_refused":{}}}"#, sounds.read, sounds.refused);
+    let [wav, flac, mp3] =
+        mutation::sounds(seed, cases).map(|of| format!(r#"{{"read":{},"refused":{}}}"#, of.read, of.refused));
+    println!(r#"{{"seed":{seed},"wav":{wav},"flac":{flac},"mp3":{mp3}}}"#);
     ExitCode::SUCCESS
 }

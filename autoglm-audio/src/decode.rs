@@ -10,7 +10,7 @@ use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Reason;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
 use symphonia::core::meta::MetadataOptions;
 
 use crate::error::undecodable;
@@ -28,21 +28,24 @@ pub struct Limits {
     pub channels: u64,
     /// Seconds of sound.
     pub seconds: u64,
+    /// Samples of a channel, however many of them a second has.
+    pub samples: u64,
 }
 
 impl Default for Limits {
-    /// 64 MiB, 8 channels, and the 655 seconds after which transformers' `GlmAsrProcessor` cuts a sound off.
+    /// 64 MiB, 8 channels, the 21 windows of 30 seconds after which transformers' `GlmAsrProcessor` cuts a sound off,
+    /// and as many samples as they have at 48 kHz: 121 MB of floats.
     fn default() -> Self {
-        Self { bytes: 64 << 20, channels: 8, seconds: 655 }
+        Self { bytes: 64 << 20, channels: 8, seconds: 630, samples: 630 * 48_000 }
     }
 }
 
-/// Reads a WAV (8 to 32-bit integers, floats), FLAC, MP3 or Ogg Vorbis file.
+/// Reads a WAV (8 to 32-bit integers, floats), FLAC or MP3 file.
 ///
 /// # Errors
 /// - [`Error::Empty`] and [`Error::UnknownFormat`] for bytes that are no sound file.
 /// - [`Error::TooLarge`] and [`Error::SampleRate`] for one beyond `limits`.
-/// - [`Error::Truncated`] for one that ends early.
+/// - [`Error::Truncated`] for one that ends before its header says.
 /// - [`Error::NotANumber`] for floats that are none.
 /// - [`Error::Undecodable`] for anything else that contradicts the format.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Sound> {
@@ -54,17 +57,13 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Sound> {
         return Err(Error::UnknownFormat);
     }
     // The reader wants to own its source.
-    let mut bytes = bytes.to_vec();
-    if bytes.starts_with(b"RIFF") {
-        riff::check(&mut bytes, limits)?;
-    }
-    let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
+    let bytes = if bytes.starts_with(b"RIFF") { riff::plain(bytes, limits)? } else { bytes.to_vec() };
+    // A reader that could go back would guess the length of an MP3 file that does not tell it, and cut it there.
+    let source = ReadOnlySource::new(Cursor::new(bytes));
+    let source = MediaSourceStream::new(Box::new(source), Default::default());
     let probe = symphonia::default::get_probe();
     let format = probe.probe(&Hint::new(), source, FormatOptions::default(), MetadataOptions::default());
-    let mut format = format.map_err(|reason| match reason {
-        Reason::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => Error::Truncated { got: 0, announced: 1 },
-        reason => undecodable(reason),
-    })?;
+    let mut format = format.map_err(undecodable)?;
     let mut track = Track::of(&*format, limits)?;
     while let Some(packet) = next(&mut *format, &track)? {
         if packet.track_id == track.id {
@@ -79,7 +78,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Sound> {
 fn known(bytes: &[u8]) -> bool {
     let begins = |with: &[u8]| bytes.starts_with(with);
     let mpeg = bytes.len() > 1 && bytes[0] == 0xff && bytes[1] & 0xe0 == 0xe0;
-    begins(b"RIFF") || begins(b"fLaC") || begins(b"OggS") || begins(b"ID3") || mpeg
+    begins(b"RIFF") || begins(b"fLaC") || begins(b"ID3") || mpeg
 }
 
 fn check(what: &'static str, got: u64, limit: u64) -> Result<()> {
@@ -91,7 +90,8 @@ fn next(format: &mut dyn FormatReader, track: &Track) -> Result<Option<symphonia
     match format.next_packet() {
         Ok(packet) => Ok(packet),
         // Some readers report the end of the file as an error. Whether it was the end of the sound is seen
-        // by what was announced.
+        // by what was announced; an MP3 file without a word about its length ends where it ends.
+        Err(Reason::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof && !track.samples.is_empty() => Ok(None),
         Err(Reason::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof && track.announced.is_some() => Ok(None),
         Err(reason) => Err(undecodable(reason)),
     }
@@ -119,6 +119,7 @@ impl Track {
         if let Some(rate) = parameters.sample_rate {
             check_rate(rate)?;
             check("seconds", track.num_frames.unwrap_or(0) / u64::from(rate), limits.seconds)?;
+            check("samples", track.num_frames.unwrap_or(0), limits.samples)?;
         }
         let decoder = symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default());
         Ok(Self {
@@ -145,6 +146,7 @@ impl Track {
         }
         let after = self.samples.len().saturating_add(decoded.frames()) as u64;
         check("seconds", after.div_ceil(u64::from(rate)), limits.seconds)?;
+        check("samples", after, limits.samples)?;
         decoded.copy_to_vec_interleaved(&mut self.interleaved);
         let mean = |frame: &[f32]| match frame {
             [only] => *only,

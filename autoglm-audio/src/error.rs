@@ -11,7 +11,7 @@ pub enum Error {
     #[error("the file is empty")]
     Empty,
     /// The first bytes are those of none of the formats that are read.
-    #[error("not a WAV, FLAC, MP3 or Ogg Vorbis file")]
+    #[error("not a WAV, FLAC or MP3 file")]
     UnknownFormat,
     /// A sound beyond one of the [`Limits`](crate::Limits).
     #[error("the sound has {got} {what}, at most {limit} are read")]

@@ -9,6 +9,8 @@ use crate::Result;
 const MAX_CHUNK_LENGTH: u64 = 120;
 /// The most bands that are accepted.
 const MAX_BANDS: u64 = 512;
+/// The most frames of a window; the real model has 3000, and attention goes with their square.
+const MAX_FRAMES: usize = 12_000;
 /// The longest frame, in samples.
 const MAX_FRAME: u64 = 4096;
 /// Samples per second: the filters end at 8 kHz.
@@ -64,8 +66,14 @@ impl FeatureConfig {
         if !samples.is_multiple_of(config.hop_length) || !config.frames().is_multiple_of(FRAMES_PER_ROW) {
             return Err(refuse("chunk_length", config.chunk_length, "a window must be a whole number of rows").into());
         }
-        if samples <= config.n_fft / 2 {
-            return Err(refuse("n_fft", config.n_fft, "a frame must be shorter than a window").into());
+        if config.frames() > MAX_FRAMES {
+            return Err(
+                refuse("hop_length", config.hop_length, "makes more frames of a window than are accepted").into()
+            );
+        }
+        // A window is mirrored by half a frame at its ends, and the shortest one is a row long.
+        if FRAMES_PER_ROW * config.hop_length <= config.n_fft / 2 {
+            return Err(refuse("n_fft", config.n_fft, "half a frame must be shorter than a row").into());
         }
         Ok(config)
     }
@@ -141,6 +149,8 @@ mod tests {
             ("n_fft", json!(401)),
             ("hop_length", json!(0)),
             ("hop_length", json!(7)),
+            ("hop_length", json!(1)),
+            ("hop_length", json!(20)),
             ("chunk_length", json!(1)),
             ("chunk_length", json!(u64::MAX)),
             ("chunk_length", json!(2.5)),

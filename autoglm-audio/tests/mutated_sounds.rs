@@ -7,7 +7,8 @@ const CASES: usize = 2_000;
 
 #[test]
 fn a_damaged_sound_is_refused_or_read_within_the_limits() {
-    let outcome = mutation::sounds(1, CASES);
-    // Damage that is always or never noticed would prove nothing.
-    assert!(outcome.read > CASES / 10 && outcome.refused > CASES / 10, "{outcome:?}");
+    // Damage that is always or never noticed would prove nothing, in any of the formats.
+    for outcome in mutation::sounds(1, CASES) {
+        assert!(outcome.read > CASES / 100 && outcome.refused > CASES / 100, "{outcome:?}");
+    }
 }

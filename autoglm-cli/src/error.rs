@@ -11,6 +11,10 @@ pub(crate) enum Error {
     /// A picture or a sound cannot be used.
     #[error("cannot use {}", .path.display())]
     Medium { path: PathBuf, source: Box<autoglm::Error> },
+    /// The transcript is empty.
+    #[cfg(feature = "audio")]
+    #[error("nothing was understood in {}", .path.display())]
+    NothingHeard { path: PathBuf },
     /// The answer's name belongs to something that is no file.
     #[error("{} exists and is no regular file", .path.display())]
     Target { path: PathBuf },

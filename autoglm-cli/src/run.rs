@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// A PNG, JPEG or WebP file; may be given several times
     #[arg(long, value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// A WAV, FLAC, MP3 or Ogg Vorbis file; may be given several times
+    /// A WAV, FLAC or MP3 file; may be given several times
     #[cfg(feature = "audio")]
     #[arg(long, value_name = "FILE")]
     audio: Vec<PathBuf>,
@@ -102,17 +102,18 @@ impl Args {
 impl Args {
     /// Adds the sounds to the user's turn: as they are, or as what another model makes of them.
     fn say(&self, session: &mut autoglm::Session) -> Result<(), Error> {
-        let asr = match &self.asr_model {
-            Some(dir) if !self.audio.is_empty() => Some(self.options.open(Some(dir))?),
-            _ => None,
-        };
+        let asr = self.asr_model.as_ref().map(|dir| self.options.open(Some(dir))).transpose()?;
         for path in &self.audio {
             let sound = Part::audio(read_medium(path)?);
-            let said = match &asr {
-                Some(asr) => asr.transcribe(sound).and_then(|words| session.push(Part::text(words))),
-                None => session.push(sound),
+            let unusable = |source| Error::Medium { path: path.clone(), source: Box::new(source) };
+            let part = match &asr {
+                Some(asr) => Part::text(asr.transcribe(sound).map_err(unusable)?),
+                None => sound,
             };
-            said.map_err(|source| Error::Medium { path: path.clone(), source: Box::new(source) })?;
+            if matches!(&part, Part::Text(words) if words.is_empty()) {
+                return Err(Error::NothingHeard { path: path.clone() });
+            }
+            session.push(part).map_err(unusable)?;
         }
         Ok(())
     }

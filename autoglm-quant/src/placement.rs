@@ -150,7 +150,7 @@ impl Manifest {
     /// The linear maps of a model of these tensors that are packed, by module path.
     fn maps<'a>(&self, model: &'a [TensorSpec]) -> BTreeMap<&'a str, Member> {
         let names: BTreeSet<&str> = model.iter().map(|spec| spec.name.as_str()).collect();
-        let tied = !names.contains("lm_head.weight");
+        let tied = names.iter().all(|name| !name.ends_with("lm_head.weight"));
         let map = |spec: &'a TensorSpec| {
             let module = spec.name.strip_suffix(".weight")?;
             let head = tied && module.ends_with("embed_tokens") && self.scheme.format(module) != Format::Dense;

@@ -20,6 +20,9 @@ const SPECIAL: [(&str, u32); 10] = [
     ("<|pad|>", 315),
 ];
 
+/// Ids below this one end a reply.
+const LAST_END: u32 = 40;
+
 /// Copies the golden case `name` into the folder `to` and gives it a tokenizer that spells text byte by byte.
 ///
 /// # Panics
@@ -49,4 +52,8 @@ pub fn speaking(name: &str, to: &Path) {
     tokenizer["model"]["vocab"] = letters.into();
     tokenizer["model"]["merges"] = json!([]);
     std::fs::write(to.join("tokenizer.json"), tokenizer.to_string()).expect("a writable folder");
+    // Random weights would hardly ever come to the one end they have.
+    let ends: Vec<u32> = (0..LAST_END).chain([300, 304, 306]).collect();
+    let generation = json!({ "eos_token_id": ends }).to_string();
+    std::fs::write(to.join("generation_config.json"), generation).expect("a writable folder");
 }

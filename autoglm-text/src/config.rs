@@ -230,7 +230,11 @@ impl TextConfig {
             if has("language_model.model.norm.weight") {
                 self.names = Names { prefix: "language_model.model", head: "language_model.lm_head" };
             }
-            self.tie_word_embeddings &= !has(&format!("{}.weight", self.names.head));
+            let heads = [self.names.head, "lm_head", "language_model.lm_head"];
+            if let Some(head) = heads.into_iter().find(|head| has(&format!("{head}.weight"))) {
+                self.names.head = head;
+                self.tie_word_embeddings = false;
+            }
         }
         self
     }
@@ -466,6 +470,39 @@ mod tests {
         assert_eq!(TextConfig::from_json(&bare).unwrap(), TextConfig::from_json(&published).unwrap());
         published["num_key_value_heads"] = Value::Null;
         assert_eq!(TextConfig::from_json(&published).unwrap().num_key_value_heads, 32);
+    }
+
+    #[test]
+    fn glm_asr_is_a_llama_whose_head_counts_wherever_it_is() {
+        let bare = json!({"model_type": "glmasr"});
+        let config = TextConfig::from_json(&bare).unwrap();
+        assert_eq!((config.hidden_size, config.num_hidden_layers, config.num_key_value_heads), (2048, 28, 4));
+        assert_eq!((config.head_dim, config.rotary_dim, config.attention_bias), (128, 128, false));
+        let count = |config: &TextConfig| -> usize {
+            config.expected_tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum()
+        };
+        assert_eq!(count(&config), 1_472_055_296);
+        // transformers writes a Llama's default into the text part, where it means nothing.
+        let text = json!({"model_type": "glmasr", "text_config": {"tie_word_embeddings": false}});
+        assert!(TextConfig::from_json(&text).unwrap().tie_word_embeddings);
+        let old = "language_model.model.norm.weight";
+        for (names, prefix, head) in [
+            (&[][..], "model.language_model", "model.language_model.embed_tokens"),
+            (&["lm_head.weight"], "model.language_model", "lm_head"),
+            (&[old], "language_model.model", "language_model.model.embed_tokens"),
+            (&[old, "language_model.lm_head.weight"], "language_model.model", "language_model.lm_head"),
+            (&[old, "lm_head.weight"], "language_model.model", "lm_head"),
+        ] {
+            let named = config.clone().named_as(|name| names.contains(&name));
+            assert_eq!((named.prefix(), named.head_name().as_str()), (prefix, head));
+            let all = named.expected_tensors();
+            assert!(all.iter().all(|tensor| tensor.name.starts_with(prefix) || tensor.name.starts_with(head)));
+            assert_eq!(count(&named), if head.ends_with("lm_head") { 1_593_427_968 } else { 1_472_055_296 });
+        }
+        for field in ["attention_bias", "mlp_bias"] {
+            let biased = TextConfig::from_json(&json!({"model_type": "glmasr", "text_config": {field: true}}));
+            assert!(matches!(biased, Err(Error::Core(autoglm_core::Error::Config { .. }))), "{field}");
+        }
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl EarsConfig {
         self.hearing.as_ref().map_or(Vec::new(), |(_, audio, names)| audio.expected_tensors(*names))
     }
 
+    /// Whether there is an encoder.
+    pub(crate) fn hears(&self) -> bool {
+        self.hearing.is_some()
+    }
+
     /// Prefixes of tensors that belong to a modality this build leaves out.
     pub(crate) fn unread_prefixes(&self) -> &'static [&'static str] {
         &[]
@@ -108,6 +113,10 @@ impl EarsConfig {
 
     pub(crate) fn expected_tensors(&self) -> Vec<TensorSpec> {
         Vec::new()
+    }
+
+    pub(crate) fn hears(&self) -> bool {
+        false
     }
 
     pub(crate) fn unread_prefixes(&self) -> &'static [&'static str] {

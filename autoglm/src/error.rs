@@ -99,6 +99,18 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The model answers, and does not write down what it hears.
+    #[error("this model writes no transcripts; a GLM-ASR checkpoint does")]
+    NoTranscripts,
+    /// The context, or the memory for it, was full before the transcript ended.
+    #[error("the transcript is cut off after {tokens} tokens: the sound is too long for the context")]
+    TranscriptCut {
+        /// Tokens that there were.
+        tokens: usize,
+    },
+    /// A recording was begun with another model.
+    #[error("the recording belongs to another model")]
+    OtherModel,
     /// The user said nothing since the last reply.
     #[error("there is nothing to reply to: push a part first")]
     NothingSaid,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::ears::EarsConfig;
 use crate::eyes::EyesConfig;
+use crate::model::has_weight;
 use crate::stored::Stored;
 use crate::{Error, OpenOptions, Result};
 
@@ -41,7 +42,7 @@ impl Inventory {
         let text = TextConfig::from_json(&config)?;
         let checkpoint = Arc::new(Checkpoint::open(files)?);
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
-        let text = text.named_as(|name| checkpoint.info(name).is_ok());
+        let text = text.named_as(|name| has_weight(&checkpoint, name));
         let eyes = EyesConfig::read(files, &config, &checkpoint, &options)?;
         let ears = EarsConfig::read(files, &config, text.hidden_size, &checkpoint)?;
         let mut tensors = text.expected_tensors();

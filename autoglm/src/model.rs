@@ -44,6 +44,7 @@ struct Inner {
     chat: std::result::Result<Chat, PathBuf>,
     placeholders: Placeholders,
     stop_ids: Vec<TokenId>,
+    transcription_prompt: Option<String>,
     warning: Option<String>,
 }
 
@@ -102,17 +103,22 @@ impl Model {
         #[cfg(feature = "kvcache")]
         let origin = Origin::of(files);
         let checkpoint = Arc::new(Checkpoint::open(files)?);
-        let text = text.named_as(|name| checkpoint.info(name).is_ok());
+        let text = text.named_as(|name| has_weight(&checkpoint, name));
         // Names are built per layer, so a config may not claim more layers than the header has tensors.
         checkpoint.bound_layers("num_hidden_layers", text.num_hidden_layers)?;
         let eyes = EyesConfig::read(files, &config, &checkpoint, options)?;
         let ears = EarsConfig::read(files, &config, text.hidden_size, &checkpoint)?;
+        if ears.hears() && placeholders.audio.is_none() {
+            let why = "must name the token that stands for a sound";
+            return Err(autoglm_core::fields::refuse("audio_token_id", "missing", why).into());
+        }
         let mut expected = text.expected_tensors();
         expected.extend(eyes.expected_tensors());
         expected.extend(ears.expected_tensors());
         let unread = [eyes.unread_prefixes(), ears.unread_prefixes()].concat();
         let verified = stored.verify(&checkpoint, &expected, &unread, options.allow_extra)?;
         let generation: Option<Value> = files.json("generation_config.json")?;
+        let processor: Option<Value> = files.json("processor_config.json")?;
         let workers = start_workers(options.threads)?;
         let precision = stored.precision().or(options.precision);
         let weights = Weights::new(checkpoint, stored, options, Run::new(&workers), &expected);
@@ -138,7 +144,8 @@ impl Model {
             ears,
             chat: Chat::read(files, family)?,
             placeholders,
-            stop_ids: autoglm_text::stop_ids(generation.as_ref(), &config)?,
+            stop_ids: stop_ids(family, generation.as_ref(), &config)?,
+            transcription_prompt: (family == Family::GlmAsr).then(|| crate::transcribe::prompt(processor.as_ref())),
             warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -185,6 +192,7 @@ impl Model {
             // Nothing looks the placeholders up, so a smaller vocabulary need not have them.
             placeholders,
             stop_ids: Vec::new(),
+            transcription_prompt: None,
             warning: None,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -370,6 +378,18 @@ impl Model {
         self.inner.placeholders
     }
 
+    /// What to ask a model that writes down what it hears; nothing for one that does other things.
+    #[must_use]
+    pub fn transcription_prompt(&self) -> Option<&str> {
+        self.inner.transcription_prompt.as_deref()
+    }
+
+    /// Whether two handles are on the same opened checkpoint.
+    #[cfg(feature = "audio")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     pub(crate) fn stop_ids(&self) -> &[TokenId] {
         &self.inner.stop_ids
     }
@@ -416,6 +436,12 @@ const TOKENIZER_BYTES: usize = 128 << 20;
 /// Chat templates take a few kilobytes.
 const TEMPLATE_BYTES: usize = 1 << 20;
 
+/// Whether a checkpoint has the weight of this name, as floats or packed.
+pub(crate) fn has_weight(checkpoint: &Checkpoint, name: &str) -> bool {
+    let packed = || name.strip_suffix(".weight").is_some_and(|map| checkpoint.info(&format!("{map}.codes")).is_ok());
+    checkpoint.info(name).is_ok() || packed()
+}
+
 /// The tokens that stand for media. GLM-ASR's configurations leave theirs out where it is the usual one.
 fn placeholders(config: &Value, vocab_size: usize) -> Result<Placeholders> {
     const OF_GLM_ASR: TokenId = TokenId(59_260);
@@ -424,6 +450,14 @@ fn placeholders(config: &Value, vocab_size: usize) -> Result<Placeholders> {
         image: token_field(config, "image_token_id", vocab_size)?,
         audio: token_field(config, "audio_token_id", vocab_size)?.or(usual.filter(|id| (id.0 as usize) < vocab_size)),
     })
+}
+
+/// The ids that end a reply. GLM-ASR's configurations leave them out where they are the usual ones.
+fn stop_ids(family: Family, generation: Option<&Value>, config: &Value) -> Result<Vec<TokenId>> {
+    const OF_GLM_ASR: [u32; 3] = [59_246, 59_253, 59_255];
+    let named = autoglm_text::stop_ids(generation, config)?;
+    let usual = family == Family::GlmAsr && named.is_empty();
+    Ok(if usual { OF_GLM_ASR.map(TokenId).into() } else { named })
 }
 
 /// A token id below `vocab_size` that `config.json` may name.

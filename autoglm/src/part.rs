@@ -18,7 +18,7 @@ pub enum Part {
         /// (height, width, 3).
         rgb: Vec<u8>,
     },
-    /// An encoded sound: the bytes of a WAV, FLAC, MP3 or Ogg Vorbis file.
+    /// An encoded sound: the bytes of a WAV, FLAC or MP3 file.
     Audio(Vec<u8>),
     /// A sound as it comes from a microphone: one channel, full scale at ±1.
     Samples {
@@ -48,7 +48,7 @@ impl Part {
         Self::Pixels { width, height, rgb: rgb.into() }
     }
 
-    /// A sound: the bytes of a WAV, FLAC, MP3 or Ogg Vorbis file.
+    /// A sound: the bytes of a WAV, FLAC or MP3 file.
     #[must_use]
     pub fn audio(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Audio(bytes.into())

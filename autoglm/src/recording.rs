@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use autoglm_audio::Chunker;
 
-use crate::{Model, Result, Session};
+use crate::{Error, Model, Result, Session};
 
 /// A sound on its way into a [`Session`]: samples come as the microphone gives them, and each window of the encoder
 /// is worked on as soon as it is full, so that at most one is left when the speaker stops.
@@ -19,7 +19,7 @@ impl Model {
     /// Begins a recording, of one channel and 16 000 samples per second.
     ///
     /// # Errors
-    /// [`crate::Error::ModalityOff`] when this checkpoint cannot hear.
+    /// [`Error::ModalityOff`] when this checkpoint cannot hear.
     ///
     /// ```
     /// use autoglm::{Model, OpenOptions};
@@ -43,9 +43,15 @@ impl Recording {
     /// Takes the next samples, full scale at ±1, and encodes each window that they fill.
     ///
     /// # Errors
-    /// `Error::Audio` names a sample that is infinite or no number; none of the samples is taken then.
+    /// - `Error::Audio` names a sample that is infinite or no number; none of the samples is taken then.
+    /// - [`Error::Fusion`] when the recording would have more rows than the context; neither.
     pub fn push(&mut self, samples: &[f32]) -> Result<()> {
         let start = Instant::now();
+        let features = self.model.ears().encoder()?.features().config();
+        let (rows, limit) = (features.rows(self.chunker.samples() + samples.len()), self.model.context());
+        if rows > limit {
+            return Err(autoglm_fusion::Error::Oversize { rows, limit }.into());
+        }
         self.chunker.push(self.model.ears().encoder()?, &self.model.run(), samples)?;
         self.took += start.elapsed();
         Ok(())
@@ -57,8 +63,10 @@ impl Recording {
     /// # Errors
     /// `Error::Audio` for a sound that is damaged or too long.
     pub fn push_audio(&mut self, bytes: &[u8]) -> Result<()> {
+        let start = Instant::now();
         let sound = autoglm_audio::decode(bytes, &autoglm_audio::Limits::default())?;
         let samples = self.model.ears().encoder()?.samples(&sound)?;
+        self.took += start.elapsed();
         self.push(&samples)
     }
 
@@ -74,31 +82,34 @@ impl Session {
     /// [`Part::samples`](crate::Part::samples).
     ///
     /// # Errors
-    /// As for [`Session::push`].
+    /// - [`Error::OtherModel`] for a recording that was begun with another model than the session.
+    /// - As for [`Session::push`].
     pub fn say(&mut self, recording: Recording) -> Result<()> {
+        self.admit(&recording)?;
         let start = Instant::now();
         let rows = recording.chunker.finish(self.model.ears().encoder()?, &self.model.run())?;
-        self.hear(rows, recording.took + start.elapsed())
+        self.add_sound(rows, recording.took + start.elapsed());
+        Ok(())
     }
 
     /// As [`Session::say`], with rows that are approximate: those of the last window come from one that ends with the
     /// sound. Short sounds are heard in a fraction of the time, a little differently from how the model was trained.
     ///
     /// # Errors
-    /// As for [`Session::push`].
-    pub fn say_approximately(&mut self, recording: &Recording) -> Result<()> {
+    /// As for [`Session::say`].
+    pub fn say_approximately(&mut self, recording: Recording) -> Result<()> {
+        self.admit(&recording)?;
         let start = Instant::now();
         let rows = recording.chunker.approximate(self.model.ears().encoder()?, &self.model.run())?;
-        self.hear(rows, recording.took + start.elapsed())
+        self.add_sound(rows, recording.took + start.elapsed());
+        Ok(())
     }
 
-    fn hear(&mut self, rows: autoglm_core::Embeds, took: Duration) -> Result<()> {
-        self.model.chat()?;
-        let limit = self.model.context();
-        if rows.len() > limit {
-            return Err(autoglm_fusion::Error::Oversize { rows: rows.len(), limit }.into());
+    fn admit(&self, recording: &Recording) -> Result<()> {
+        // Its rows would be found as those of this model by whoever says the same.
+        if !self.model.is(&recording.model) {
+            return Err(Error::OtherModel);
         }
-        self.add_sound(rows, took);
-        Ok(())
+        self.model.chat().map(|_| ())
     }
 }

@@ -1,33 +1,41 @@
 //! Speech into text, for models that were trained to write down what they hear.
 
-use crate::{Generate, Model, Part, Result};
+use serde_json::Value;
 
-/// What GLM-ASR is asked where nobody asks anything (`GlmAsrProcessor.default_transcription_prompt`).
+use crate::{Error, Finish, Generate, Model, Part, Result};
+
+/// What GLM-ASR is asked where nobody asks anything, and its files say nothing else.
 const PROMPT: &str = "Please transcribe this audio into text";
 
-/// Tokens after which a transcript ends in any case: more than the 655 seconds that a sound may have can hold.
-const LONGEST: usize = 6_000;
+/// Tokens after which a transcript counts as one that does not end: GLM-ASR's whole context.
+const LONGEST: usize = 8_192;
+
+/// What `processor_config.json` has the model asked.
+pub(crate) fn prompt(processor: Option<&Value>) -> String {
+    let named = processor.and_then(|file| file.get("default_transcription_prompt")).and_then(Value::as_str);
+    named.unwrap_or(PROMPT).to_owned()
+}
 
 impl Model {
-    /// What to ask a model that writes down what it hears; nothing for one that does other things.
-    #[must_use]
-    pub fn transcription_prompt(&self) -> Option<&'static str> {
-        let transcribes = self.decoder().config().family == autoglm_text::Family::GlmAsr;
-        transcribes.then_some(PROMPT)
-    }
-
-    /// What is said in a sound, greedily decoded, without blanks around it.
+    /// What is said in a sound, greedily decoded, without blanks around it; nothing for silence.
     ///
     /// # Errors
-    /// - [`crate::Error::ModalityOff`] when this build or this checkpoint cannot hear.
+    /// - [`Error::NoTranscripts`] for a model that does other things.
+    /// - [`Error::ModalityOff`] when this build or this checkpoint cannot hear.
     /// - `Error::Audio` for a sound that is damaged or too long.
-    /// - [`crate::Error::MissingFile`] when the checkpoint has no tokenizer.
+    /// - [`Error::TranscriptCut`] when the context, or 8192 tokens, end before the transcript: ten minutes of sound
+    ///   leave no room for what is said in them.
+    /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
     pub fn transcribe(&self, sound: Part) -> Result<String> {
+        let prompt = self.transcription_prompt().ok_or(Error::NoTranscripts)?;
         let mut session = self.session();
         session.push(sound)?;
-        session.push(Part::text(PROMPT))?;
-        let reply = session.reply(Generate::default().max_new_tokens(LONGEST))?;
-        let pieces = reply.map(|piece| piece.map(|piece| piece.text));
-        Ok(pieces.collect::<Result<String>>()?.trim().to_owned())
+        session.push(Part::text(prompt))?;
+        let mut reply = session.reply(Generate::default().max_new_tokens(LONGEST))?;
+        let text = reply.by_ref().map(|piece| piece.map(|piece| piece.text)).collect::<Result<String>>()?;
+        match reply.finish() {
+            Some(Finish::EndToken) => Ok(text.trim().to_owned()),
+            _ => Err(Error::TranscriptCut { tokens: reply.tokens().len() }),
+        }
     }
 }

@@ -5,7 +5,8 @@
     python xtask/peers/compare_logits.py DIR request.json ours.safetensors
 
 The checkpoint is evaluated in f32, whatever it is stored in, so memory must hold its weights at four
-bytes each: 7.7 GB for the checkpoint above. Needs what goldens/requirements.txt lists.
+bytes each: 7.7 GB for the checkpoint above. `--shape glm-asr-nano` is compared the same way, by a request with
+"audio". Needs what goldens/requirements.txt lists.
 
 Prints the largest difference of any logit in standard deviations of the reference's logits, and
 whether positions and greedy ids agree. Exits with 1 if they do not or the difference exceeds --bound.
@@ -13,8 +14,10 @@ whether positions and greedy ids agree. Exits with 1 if they do not or the diffe
 
 import argparse
 import json
+import wave
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from PIL import Image
@@ -36,6 +39,8 @@ def load_model(directory: Path) -> transformers.PreTrainedModel:
 def prepare(directory: Path, request_file: Path, config: transformers.PreTrainedConfig) -> dict[str, torch.Tensor]:
     """The arguments of a forward pass, each image placeholder repeated once per picture token."""
     request = json.loads(request_file.read_text())
+    if request.get("audio"):
+        return listen(directory, request_file, request, config)
     if not request.get("images"):
         return {"input_ids": torch.tensor([request["input_ids"]])}
     processor = transformers.Glm4vImageProcessor.from_pretrained(directory)
@@ -52,6 +57,33 @@ def prepare(directory: Path, request_file: Path, config: transformers.PreTrained
         "pixel_values": features["pixel_values"],
         "image_grid_thw": features["image_grid_thw"],
         "mm_token_type_ids": (ids == config.image_token_id).int(),
+    }
+
+
+def listen(directory: Path, request_file: Path, request: dict, config: transformers.PreTrainedConfig) -> dict:
+    """The same for GLM-ASR: windows of each sound, and its placeholder once per row."""
+    fields = json.loads((directory / "processor_config.json").read_text())["feature_extractor"]
+    extractor = transformers.WhisperFeatureExtractor(**fields)
+    windows, counts = [], []
+    for name in request["audio"]:
+        with wave.open(str(request_file.parent / name)) as file:
+            assert file.getparams()[:3] == (1, 2, extractor.sampling_rate), f"{name}: not one channel of 16 bits, 16 kHz"
+            samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
+        cut = [samples[at : at + extractor.n_samples] for at in range(0, len(samples), extractor.n_samples)]
+        windows += cut
+        # 160 samples are a frame, the second convolution halves, the projector joins four.
+        counts.append(sum((-(-len(window) // extractor.hop_length) + 1) // 2 // 4 for window in cut))
+    heard = extractor(
+        windows, sampling_rate=extractor.sampling_rate, return_attention_mask=True, padding="max_length", return_tensors="pt"
+    )
+    counts = iter(counts)
+    ids = []
+    for token in request["input_ids"]:
+        ids += [token] * (next(counts) if token == config.audio_token_id else 1)
+    return {
+        "input_ids": torch.tensor([ids]),
+        "input_features": heard["input_features"],
+        "input_features_mask": heard["attention_mask"],
     }
 
 

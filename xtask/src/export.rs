@@ -77,7 +77,7 @@ enum Format {
     /// This project: the kernels' own order, opened at once
     Packed,
     /// vLLM and transformers, with the package of this name: `int8` as W8A8 with one step per output,
-    /// `int4` as W4A16 in groups of 64; output layer and pictures stay floats
+    /// `int4` as W4A16 in groups of 64; output layer, pictures and sounds stay floats
     CompressedTensors,
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum Precision {
     Mixed,
     /// 8-bit integers
     Int8,
-    /// 4-bit integers; 8 bits for the output layer and for pictures
+    /// 4-bit integers; 8 bits for the output layer, pictures and sounds
     Int4,
 }
 

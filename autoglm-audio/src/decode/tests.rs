@@ -106,17 +106,60 @@ fn a_stream_of_unknown_length_is_read_to_its_end() {
 }
 
 #[test]
-fn flac_holds_the_samples_of_the_wav() {
-    let golden = repository().join("models/autoglm-tiny/eval/voice/000.flac");
-    let heard = sound(&std::fs::read(golden).unwrap());
-    assert_eq!(heard.rate(), 16_000);
-    assert!(heard.seconds() > 0.3 && heard.samples().iter().any(|s| s.abs() > 0.05));
+fn flac_is_the_wav_and_mp3_is_nearly_so() {
+    let tone = |name: &str| sound(&std::fs::read(repository().join("autoglm-audio/tests/sounds").join(name)).unwrap());
+    let (wav, flac, mp3) = (tone("tone.wav"), tone("tone.flac"), tone("tone.mp3"));
+    assert_eq!(wav.samples().len(), 8_000);
+    assert_eq!(flac, wav);
+    // Its encoder says how much it put before and behind the sound.
+    assert_eq!((mp3.rate(), mp3.samples().len()), (16_000, 8_000));
+    // What compression loses is less than what a shift by one sample would change, which is 3 %.
+    let pairs = || mp3.samples().iter().zip(wav.samples()).skip(500).take(7_000);
+    let difference: f32 = pairs().map(|(got, want)| (got - want).powi(2)).sum();
+    let power: f32 = pairs().map(|(_, want)| want.powi(2)).sum();
+    assert!(difference < 0.01 * power, "{}", difference / power);
+}
+
+#[test]
+fn an_mp3_that_does_not_tell_its_length_is_read_to_its_end() {
+    let file = std::fs::read(repository().join("autoglm-audio/tests/sounds/tone.mp3")).unwrap();
+    // The first frame is the one that tells; the next begins as every frame of this file does.
+    let next = (4..file.len() - 1).find(|at| file[*at] == 0xff && file[at + 1] & 0xe0 == 0xe0).unwrap();
+    let heard = sound(&file[next..]);
+    assert!((8_000..12_000).contains(&heard.samples().len()), "{}", heard.samples().len());
+}
+
+#[test]
+fn the_long_form_of_the_header_says_the_same_and_other_kinds_are_refused() {
+    let data = sixteen(&[i16::MIN, 0, 16_384]);
+    let long = |kind: u16| {
+        let mut format = [&0xfffeu16.to_le_bytes()[..], &1u16.to_le_bytes(), &16_000u32.to_le_bytes()].concat();
+        format.extend([&32_000u32.to_le_bytes()[..], &2u16.to_le_bytes(), &16u16.to_le_bytes()].concat());
+        format.extend(
+            [&22u16.to_le_bytes()[..], &16u16.to_le_bytes(), &0u32.to_le_bytes(), &kind.to_le_bytes()].concat(),
+        );
+        format.extend(b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71");
+        let body = [b"WAVE".to_vec(), chunk(b"fmt ", &format, 40), chunk(b"data", &data, 6)].concat();
+        chunk(b"RIFF", &body, 74)
+    };
+    assert_eq!(sound(&long(1)).samples(), [-1.0, 0.0, 0.5]);
+    for kind in [0, 2, 6, 7, 0x55, 0xfffe] {
+        assert!(matches!(refusal(&long(kind)), Error::Undecodable { .. }), "{kind}");
+        assert!(matches!(refusal(&Wav { kind, ..PCM16 }.file(&data)), Error::Undecodable { .. }), "{kind}");
+    }
+}
+
+#[test]
+fn samples_beyond_the_limit_are_refused_at_any_rate() {
+    let file = Wav { rate: 192_000, ..PCM16 }.file(&sixteen(&[0; 2_000]));
+    let refused = decode(&file, &Limits { samples: 1_999, ..Limits::default() });
+    assert!(matches!(refused, Err(Error::TooLarge { what: "samples", got: 2_000, limit: 1_999 })), "{refused:?}");
 }
 
 #[test]
 fn what_is_no_sound_is_told_apart_from_one_that_is_damaged() {
     assert!(matches!(refusal(b""), Error::Empty));
-    for bytes in [&b"\x89PNG\r\n\x1a\n0000"[..], b"hello", b"R", b"\0\0\0\0\0\0\0\0", b"<html>", b"{}"] {
+    for bytes in [&b"\x89PNG\r\n\x1a\n0000"[..], b"hello", b"R", b"\0\0\0\0\0\0\0\0", b"<html>", b"{}", b"OggS\0\x02"] {
         assert!(matches!(refusal(bytes), Error::UnknownFormat), "{bytes:?}");
     }
 }
@@ -163,9 +206,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("FLAC of nothing", [b"fLaC\x80\0\0\x22".to_vec(), vec![0; 34]].concat()),
         ("FLAC of ones", [b"fLaC\x80\0\0\x22".to_vec(), vec![255; 34]].concat()),
         ("FLAC block of 16 MiB", b"fLaC\x84\xff\xff\xff".to_vec()),
-        ("Ogg alone", b"OggS".to_vec()),
-        ("Ogg of nothing", [b"OggS\0\x02".to_vec(), vec![0; 64]].concat()),
-        ("Ogg of ones", [b"OggS\0\x02".to_vec(), vec![255; 300]].concat()),
+        ("Ogg Vorbis, which is not read", include_bytes!("../../tests/sounds/tone.ogg").to_vec()),
         ("ID3 alone", b"ID3".to_vec()),
         ("ID3 of 256 MiB", b"ID3\x04\0\0\x7f\x7f\x7f\x7f".to_vec()),
         ("MP3 frame header alone", vec![0xff, 0xfb, 0x90, 0]),
@@ -185,7 +226,7 @@ fn files_that_lie_are_errors_of_one_line_or_sounds_within_the_limits() {
     assert!(files.len() >= 40, "{}", files.len());
     for (name, bytes) in files {
         match decode(&bytes, &Limits::default()) {
-            Ok(sound) => assert!(sound.seconds() <= 655.0, "{name}"),
+            Ok(sound) => assert!(sound.seconds() <= 630.0, "{name}"),
             Err(error) => {
                 let line = error.to_string();
                 assert!(!line.is_empty() && line.len() < 200 && !line.contains('\n'), "{name}: {line}");
@@ -203,7 +244,7 @@ fn what_is_announced_and_missing_is_an_error() {
         ("one sample", PCM16.lying(&data, data.len() as u32 + 2)),
     ] {
         let refused = refusal(&file);
-        let known = matches!(refused, Error::Truncated { .. } | Error::TooLarge { what: "seconds", .. });
+        let known = matches!(refused, Error::Truncated { .. });
         assert!(known, "{name}: {refused}");
     }
 }
@@ -246,7 +287,7 @@ proptest! {
 
     #[test]
     fn bytes_behind_any_beginning_never_panic(
-        begin in prop::sample::select(vec![&b"RIFF"[..], b"fLaC", b"OggS", b"ID3", b"\xff\xfb\x90\x64"]),
+        begin in prop::sample::select(vec![&b"RIFF"[..], b"RIFF\0\0\0\0WAVEfmt ", b"fLaC", b"ID3", b"\xff\xfb\x90\x64"]),
         rest in prop::collection::vec(any::<u8>(), 0..2_000),
     ) {
         let _ = decode(&[begin, &rest].concat(), &Limits::default());

@@ -40,7 +40,11 @@ fn message(value: &Value) -> Message {
     let content = match &value["content"] {
         Value::Array(parts) => parts
             .iter()
-            .map(|part| if part["type"] == "image" { Content::Image } else { words(&part["text"]) })
+            .map(|part| match part["type"].as_str() {
+                Some("image") => Content::Image,
+                Some("audio") => Content::Audio,
+                _ => words(&part["text"]),
+            })
             .collect(),
         text => vec![words(text)],
     };
@@ -416,4 +420,19 @@ fn templates_that_do_not_compile_are_errors() {
         None,
         Family::Glm4v,
     );
+}
+
+#[test]
+fn what_is_asked_about_a_sound_is_a_turn_of_its_own_in_glm_asr() {
+    let template = ChatTemplate::built_in(Family::GlmAsr).unwrap();
+    let message =
+        Message { role: Role::User, content: vec![Content::Audio, Content::Text("What is said?".to_owned())] };
+    let printed = tiny().decode(&template.apply(&tiny(), &[message], true).unwrap()).unwrap();
+    let wanted = "<|user|>\n<|begin_of_audio|><|pad|><|end_of_audio|><|user|>\nWhat is said?<|assistant|>\n";
+    assert_eq!(printed, wanted);
+    let template = ChatTemplate::built_in(Family::Glm4v).unwrap();
+    let message = Message { role: Role::User, content: vec![Content::Image, Content::Audio] };
+    let printed = tiny().decode(&template.apply(&tiny(), &[message], false).unwrap()).unwrap();
+    let media = "<|begin_of_image|><|image|><|end_of_image|><|begin_of_audio|><|audio|><|end_of_audio|>";
+    assert_eq!(printed, format!("[gMASK]<sop><|user|>\n{media}"));
 }

@@ -88,7 +88,7 @@ pub(crate) fn score(model: &Model, root: &Path, thinking: Thinking, without: Abl
             Ablation::Exactness => {
                 let mut recording = model.record()?;
                 recording.push_audio(&voice)?;
-                session.say_approximately(&recording)?;
+                session.say_approximately(recording)?;
             }
             Ablation::Nothing | Ablation::Screen => session.push(Part::audio(voice))?,
         }

@@ -91,8 +91,9 @@ impl Kind {
             ),
             Self::W4A16 => ("pack-quantized", Value::Null),
         };
-        // The tower by pattern, because vLLM gives its modules other names.
-        let usual = ["lm_head".to_owned(), "re:.*visual.*".to_owned()];
+        // The towers by pattern, because vLLM gives its modules other names.
+        let usual =
+            ["lm_head", "re:.*visual.*", "re:.*audio_tower.*", "re:.*multi_modal_projector.*"].map(str::to_owned);
         json!({
             "quant_method": "compressed-tensors",
             "format": format,
