@@ -99,9 +99,10 @@ impl Session {
     /// As for [`Session::say`].
     pub fn say_approximately(&mut self, recording: Recording) -> Result<()> {
         self.admit(&recording)?;
+        let Recording { chunker, took, .. } = recording;
         let start = Instant::now();
-        let rows = recording.chunker.approximate(self.model.ears().encoder()?, &self.model.run())?;
-        self.add_sound(rows, recording.took + start.elapsed());
+        let rows = chunker.approximate(self.model.ears().encoder()?, &self.model.run())?;
+        self.add_sound(rows, took + start.elapsed());
         Ok(())
     }
 
