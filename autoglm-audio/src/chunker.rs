@@ -72,7 +72,7 @@ impl Chunker {
         encoder.embeds(&rows, self.heard.digest("autoglm 2026-11 approximate rows"))
     }
 
-    /// Ends the recording. → the rows of the whole sound, 12.5 per second; none for less than 60 milliseconds.
+    /// Ends the recording. → the rows of the whole sound, 12.5 per second; none for up to 60 milliseconds.
     ///
     /// # Errors
     /// What [`AudioEncoder::encode`] reports.

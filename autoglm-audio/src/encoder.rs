@@ -50,7 +50,7 @@ impl AudioEncoder {
     }
 
     /// The rows of a sound of [`samples`](Self::samples), 12.5 per second, window by window; none for a sound of
-    /// less than 60 milliseconds.
+    /// up to 60 milliseconds.
     ///
     /// # Errors
     /// - [`Error::NotANumber`] names a sample that is infinite or no number.

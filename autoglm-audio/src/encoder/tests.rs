@@ -139,8 +139,8 @@ fn approximate_rows_are_as_many_and_known_to_be_others() {
 
 #[test]
 fn approximate_rows_of_the_tiny_checkpoint_are_this_far_off() {
-    // Measured over its evaluation set: the relative error of rows, ‖approximate − exact‖ / ‖exact‖.
-    const OFF: f64 = 0.5;
+    // ‖approximate − exact‖ / ‖exact‖ of all rows; 0.065 was measured.
+    const OFF: f64 = 0.1;
     let workers = Workers::new(2).unwrap();
     let run = Run::new(&workers);
     let tiny = autoglm_testing::repository().join("models/autoglm-tiny");
