@@ -64,7 +64,8 @@ pub(crate) struct Args {
     /// Print one line of JSON with counts, seconds and bytes to standard error
     #[arg(long)]
     stats: bool,
-    /// What to ask; may be left out where it is spoken
+    #[cfg_attr(feature = "audio", doc = "What to ask; may be left out where it is spoken")]
+    #[cfg_attr(not(feature = "audio"), doc = "What to ask")]
     #[cfg_attr(feature = "audio", arg(value_name = "PROMPT", required_unless_present = "audio"))]
     #[cfg_attr(not(feature = "audio"), arg(value_name = "PROMPT", required = true))]
     prompt: Option<String>,
