@@ -91,8 +91,7 @@ fn next(format: &mut dyn FormatReader, track: &Track) -> Result<Option<symphonia
         Ok(packet) => Ok(packet),
         // Some readers report the end of the file as an error. Whether it was the end of the sound is seen
         // by what was announced; an MP3 file without a word about its length ends where it ends.
-        Err(Reason::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof && !track.samples.is_empty() => Ok(None),
-        Err(Reason::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof && track.announced.is_some() => Ok(None),
+        Err(Reason::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof && track.may_end() => Ok(None),
         Err(reason) => Err(undecodable(reason)),
     }
 }
@@ -130,6 +129,12 @@ impl Track {
             samples: Vec::new(),
             interleaved: Vec::new(),
         })
+    }
+
+    /// Whether an end of the file here is the end of a sound, or at least one that will be held against what was
+    /// announced.
+    fn may_end(&self) -> bool {
+        self.announced.is_some() || !self.samples.is_empty()
     }
 
     fn decode(&mut self, packet: &symphonia::core::packet::Packet, limits: &Limits) -> Result<()> {

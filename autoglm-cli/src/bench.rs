@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WxH", value_parser = size)]
     image: Option<(u32, u32)>,
     /// Seconds of a sound
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=655))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=630))]
     audio: Option<u16>,
     /// Runs of the prefill and of the encoders, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]

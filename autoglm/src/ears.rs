@@ -137,7 +137,7 @@ impl Ears {
     }
 
     /// Whether there is an encoder.
-    pub(crate) fn hear_at_all(&self) -> bool {
+    pub(crate) fn hears(&self) -> bool {
         #[cfg(feature = "audio")]
         return self.hearing.is_some();
         #[cfg(not(feature = "audio"))]

@@ -326,7 +326,7 @@ impl Model {
     /// Whether it takes sounds itself.
     #[must_use]
     pub fn hears(&self) -> bool {
-        self.inner.ears.hear_at_all()
+        self.inner.ears.hears()
     }
 
     pub(crate) fn run(&self) -> Run<'_> {

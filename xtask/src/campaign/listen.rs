@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use autoglm::{Generate, Model, OpenOptions, Part, Precision, Thinking};
+use autoglm::{Model, OpenOptions, Part, Precision, Thinking};
 use serde::Deserialize;
 
-use super::taps::{CHECKPOINT, precision, taps_inside};
+use super::taps::{CHECKPOINT, Expected, answer, precision, taps_inside};
 use crate::error::{Error, Result};
 
 /// Spoken commands in voices that the tiny checkpoint never heard: taps inside the named icon, with both, with a
@@ -35,11 +35,6 @@ struct Question {
     icon: [f64; 4],
     think: Expected,
     no_think: Expected,
-}
-
-#[derive(Debug, Deserialize)]
-struct Expected {
-    ids: Vec<u32>,
 }
 
 /// What is left out.
@@ -92,18 +87,14 @@ pub(crate) fn score(model: &Model, root: &Path, thinking: Thinking, without: Abl
             }
             Ablation::Nothing | Ablation::Screen => session.push(Part::audio(voice))?,
         }
-        let mut reply = session.reply(Generate::default().thinking(thinking).max_new_tokens(60))?;
-        let mut text = String::new();
-        for piece in reply.by_ref() {
-            text += &piece?.text;
-        }
+        let answer = answer(session, thinking)?;
         let expected = match thinking {
             Thinking::Free => &question.think,
             Thinking::Skipped => &question.no_think,
         };
         score.pairs += 1;
-        score.hits += usize::from(taps_inside(&text, question.icon));
-        score.agree += usize::from(reply.tokens().iter().map(|id| id.0).eq(expected.ids.iter().copied()));
+        score.hits += usize::from(taps_inside(&answer.1, question.icon));
+        score.agree += usize::from(expected.is(&answer));
     }
     Ok(score)
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autoglm::{Action, Answer, Generate, KvFormat, Model, OpenOptions, Part, Precision, Thinking};
+use autoglm::{Action, Answer, Generate, KvFormat, Model, OpenOptions, Part, Precision, Session, Thinking};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -59,10 +59,18 @@ struct Screen {
     no_think: Expected,
 }
 
+/// What transformers answered, greedily.
 #[derive(Debug, Deserialize)]
-struct Expected {
+pub(crate) struct Expected {
     ids: Vec<u32>,
     text: String,
+}
+
+impl Expected {
+    /// Whether a reply is this one, token by token.
+    pub(crate) fn is(&self, (ids, text): &(Vec<u32>, String)) -> bool {
+        *ids == self.ids && *text == self.text
+    }
 }
 
 pub(crate) const CHECKPOINT: &str = "models/autoglm-tiny";
@@ -84,14 +92,17 @@ pub(crate) fn score(model: &Model, folder: &Path, thinking: Thinking, count: usi
     for screen in set.screens.iter().take(count) {
         let path = folder.join(&screen.file);
         let picture = std::fs::read(&path).map_err(Error::file("read", &path))?;
-        let (ids, text) = answer(model, picture, &screen.prompt, thinking)?;
+        let mut session = model.session();
+        session.push(Part::image(picture))?;
+        session.push(Part::text(&screen.prompt))?;
+        let answer = answer(session, thinking)?;
         let expected = match thinking {
             Thinking::Free => &screen.think,
             Thinking::Skipped => &screen.no_think,
         };
         score.screens += 1;
-        score.hits += usize::from(taps_inside(&text, screen.icon));
-        score.agree += usize::from(ids == expected.ids && text == expected.text);
+        score.hits += usize::from(taps_inside(&answer.1, screen.icon));
+        score.agree += usize::from(expected.is(&answer));
     }
     Ok(score)
 }
@@ -119,10 +130,8 @@ fn read_set(path: &Path) -> Result<Set> {
     serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
-fn answer(model: &Model, picture: Vec<u8>, prompt: &str, thinking: Thinking) -> Result<(Vec<u32>, String)> {
-    let mut session = model.session();
-    session.push(Part::image(picture))?;
-    session.push(Part::text(prompt))?;
+/// The greedy reply to what was pushed: its tokens and its text.
+pub(crate) fn answer(mut session: Session, thinking: Thinking) -> Result<(Vec<u32>, String)> {
     let mut reply = session.reply(Generate::default().thinking(thinking).max_new_tokens(60))?;
     let mut text = String::new();
     for piece in reply.by_ref() {
