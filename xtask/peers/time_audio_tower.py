@@ -3,7 +3,8 @@
 The encoder and the adapter of GLM-ASR-Nano with random weights, as transformers computes them, in f32 and in bf16,
 with its fastest attention (sdpa). Prints one JSON object of median seconds; `--dtypes f32` leaves bf16 out, which
 takes minutes where the processor has no instructions for it. Run it beside
-`autoglm bench --shape glm-asr-nano --layers 1 --audio 30 --threads 2 --json`, one after the other on a quiet machine.
+`autoglm bench --shape glm-asr-nano --layers 1 --audio 30 --prompt 512 --threads 2 --json`, one after the
+other on a quiet machine.
 """
 
 import argparse

@@ -69,7 +69,7 @@ mod x86 {
     pub(super) fn avx2(proof: Avx2, job: Job<'_>, scratch: &mut [Line], out: Block<'_>) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn body(proof: Avx2, job: Job<'_>, scratch: &mut [Line], out: Block<'_>) {
-            by_format::<Ymm, 2, 2>(proof, job, scratch, out);
+            by_format::<Ymm, 4, 1>(proof, job, scratch, out);
         }
         // SAFETY: `proof` says that the processor has all of these.
         unsafe { body(proof, job, scratch, out) }

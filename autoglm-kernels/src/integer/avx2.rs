@@ -1,14 +1,14 @@
-//! `vpmaddwd` and `vpmaddubsw` on 256-bit registers.
+//! `vpmaddubsw` and `vpmaddwd` on 256-bit registers.
 //!
 //! ```text
 //! for each panel of 64 outputs:                       8 registers wide
-//!   for each tile of up to 4 rows:
+//!   for each tile of up to 5 rows, 4 on 4-bit codes:
 //!     for each group:
-//!       sum[row][·] = −offset · sum[row][group]
+//!       sum[row][·] = −offset · sum[row][group]         4 bit; the offset of 8-bit codes is taken off the codes
 //!       for each sweep of 256 inputs, two registers at a time (eight for a single row):
 //!         8 bit, for each step of 4 inputs:
-//!           even, odd = codes[step][·] as 16 bits, inputs 0 2 and 1 3
-//!           sum[row][·] += even · a[row][0 2] + odd · a[row][1 3]
+//!           w = codes[step][·] − 128
+//!           sum[row][·] += pairs of |w| · (a[row][step] with the sign of w)
 //!         4 bit, for each step of 8 inputs:
 //!           low, high = codes[step][·] as bytes, inputs 0..4 and 4..8
 //!           sum[row][·] += pairs of (low · a[row][0..4] + high · a[row][4..8])
@@ -16,9 +16,9 @@
 //!     out[row][·] = total[row][·] · (scale[row] · channel[·]) + bias[·]
 //! ```
 //!
-//! `vpmaddubsw` saturates at 16 bits. Two products of 8-bit codes reach 2 · 255 · 127 and would; four
-//! of 4-bit codes reach 4 · 15 · 127 = 7620 and do not. So 8-bit codes are widened, and the activations
-//! with them, once for all sweeps.
+//! `vpmaddubsw` multiplies unsigned bytes by signed ones and saturates at 16 bits. Two products of 8-bit
+//! codes with their offset reach 2 · 255 · 127 and would; of their sizes they reach 2 · 128 · 127 = 32 512
+//! and do not, so the sign goes to the activation. Four of 4-bit codes reach 4 · 15 · 127 = 7620.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -30,8 +30,11 @@ use crate::Block;
 use crate::isa::Avx2;
 use crate::layout::{Bits, Layout};
 
-/// Rows of a tile: with two registers of outputs eight sums, which leave room for the codes' halves.
-const TILE: usize = 4;
+/// Rows of a tile: with two registers of outputs ten sums, which leave room for codes, their sizes, an
+/// activation and a product. To unpack 4-bit codes takes the registers of one row.
+const fn tile_rows(bits: usize) -> usize {
+    if bits == 8 { 5 } else { 4 }
+}
 
 /// As [`super::gemm`].
 pub(super) fn gemm(_: Avx2, weights: &Weights<'_>, rows: Rows<'_>, first_panel: usize, out: &mut Block<'_>) {
@@ -48,12 +51,13 @@ pub(super) fn gemm(_: Avx2, weights: &Weights<'_>, rows: Rows<'_>, first_panel: 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn all<const BITS: usize>(weights: &Weights<'_>, rows: Rows<'_>, first_panel: usize, out: &mut Block<'_>) {
     for panel in panels(weights, first_panel, out.columns()) {
-        for part in parts(rows, TILE) {
+        for part in parts(rows, tile_rows(BITS)) {
             match part.len() {
                 1 => tile::<1, 8, BITS>(&panel, &part, out),
                 2 => tile::<2, 2, BITS>(&panel, &part, out),
                 3 => tile::<3, 2, BITS>(&panel, &part, out),
-                _ => tile::<TILE, 2, BITS>(&panel, &part, out),
+                4 => tile::<4, 2, BITS>(&panel, &part, out),
+                _ => tile::<5, 2, BITS>(&panel, &part, out),
             }
         }
     }
@@ -66,7 +70,7 @@ fn tile<const M: usize, const W: usize, const BITS: usize>(panel: &Panel<'_>, pa
     assert!(part.codes.len() == M * k && panel.codes.len() * 8 == 64 * k * BITS, "codes of whole tiles");
     let mut totals: Totals<M> = [[_mm256_setzero_ps(); 8]; M];
     for (group, inputs) in panel.groups().enumerate() {
-        let mut sums = begin(part, group, if BITS == 8 { 128 } else { 8 });
+        let mut sums = begin(part, group, if BITS == 8 { 0 } else { 8 });
         for from in inputs.clone().step_by(SWEEP) {
             let inputs = from..(from + SWEEP).min(inputs.end);
             // SAFETY: the inputs lie within the k that were checked above.
@@ -82,7 +86,7 @@ fn tile<const M: usize, const W: usize, const BITS: usize>(panel: &Panel<'_>, pa
     finish(panel, part, &totals, out);
 }
 
-/// Adds the products of inputs, which are a multiple of 8 and at most [`SWEEP`].
+/// Adds the products of inputs, which are a multiple of 8.
 ///
 /// # Safety
 /// `codes` has 64 · k codes of 8 bits and `a` M rows of k, and the inputs end by k.
@@ -95,34 +99,35 @@ unsafe fn eight<const M: usize, const W: usize>(
     inputs: Range<usize>,
     sums: &mut Sums<M>,
 ) {
-    // Activations 0 2 and 1 3 of each step, as pairs of 16 bits.
-    let (mut evens, mut odds) = ([[0i32; M]; SWEEP / 4], [[0i32; M]; SWEEP / 4]);
-    let steps = inputs.len() / 4;
-    let (evens, odds) = (&mut evens[..steps], &mut odds[..steps]);
-    for (m, a) in a.chunks_exact(k).enumerate() {
-        for ((even, odd), a) in evens.iter_mut().zip(odds.iter_mut()).zip(a[inputs.clone()].chunks_exact(4)) {
-            let both = |low: i8, high: i8| i32::from(low) & 0xffff | i32::from(high) << 16;
-            (even[m], odd[m]) = (both(a[0], a[2]), both(a[1], a[3]));
-        }
-    }
-    let byte = _mm256_set1_epi16(0x00ff);
+    let (offset, ones) = (_mm256_set1_epi8(-128), _mm256_set1_epi16(1));
     for first in (0..8).step_by(W) {
         let mut acc: [[__m256i; W]; M] = std::array::from_fn(|m| std::array::from_fn(|j| sums[m][first + j]));
         // SAFETY: the caller's promise; a step has 256 bytes of codes, of which these are W registers.
         let mut at = unsafe { codes.as_ptr().add(inputs.start * 64 + first * 32) };
-        for (a_even, a_odd) in evens.iter().zip(odds.iter()) {
-            // SAFETY: as above; prefetching an address reads nothing.
-            let w: [__m256i; W] = std::array::from_fn(|j| unsafe { _mm256_loadu_si256(at.add(32 * j).cast()) });
+        for step in inputs.clone().step_by(4) {
+            // SAFETY: as above.
+            let w = |j: usize| _mm256_xor_si256(unsafe { _mm256_loadu_si256(at.add(32 * j).cast()) }, offset);
+            // SAFETY: the caller's promise; four activations from an input that has four after it.
+            let a = |m: usize| unsafe { _mm256_set1_epi32(a.as_ptr().add(m * k + step).cast::<i32>().read_unaligned()) };
+            let products = |size, w, a| _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(a, w)), ones);
             for j in (0..W).step_by(2) {
+                // Prefetching an address reads nothing.
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + 32 * j).cast());
             }
-            let a_even = a_even.map(|pair| _mm256_set1_epi32(pair));
-            let a_odd = a_odd.map(|pair| _mm256_set1_epi32(pair));
-            for j in 0..W {
-                let (even, odd) = (_mm256_and_si256(w[j], byte), _mm256_srli_epi16::<8>(w[j]));
-                for m in 0..M {
-                    acc[m][j] = _mm256_add_epi32(acc[m][j], _mm256_madd_epi16(even, a_even[m]));
-                    acc[m][j] = _mm256_add_epi32(acc[m][j], _mm256_madd_epi16(odd, a_odd[m]));
+            if M == 1 {
+                let a = a(0);
+                for j in 0..W {
+                    let w = w(j);
+                    acc[0][j] = _mm256_add_epi32(acc[0][j], products(_mm256_abs_epi8(w), w, a));
+                }
+            } else {
+                let w: [__m256i; W] = std::array::from_fn(w);
+                let size = w.map(|w| _mm256_abs_epi8(w));
+                for (m, acc) in acc.iter_mut().enumerate() {
+                    let a = a(m);
+                    for j in 0..W {
+                        acc[j] = _mm256_add_epi32(acc[j], products(size[j], w[j], a));
+                    }
                 }
             }
             at = at.wrapping_add(256);

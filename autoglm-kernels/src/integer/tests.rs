@@ -141,6 +141,26 @@ fn the_largest_codes_do_not_overflow() {
 }
 
 #[test]
+fn a_code_that_no_quantiser_writes_is_multiplied_all_the_same() {
+    for isa in Isa::all() {
+        let layout = Layout::of(isa);
+        let (n, k) = (layout.panel(), 256);
+        // A damaged or foreign file may hold the lowest byte, which x86 reads as −128.
+        let codes = vec![0; layout.bytes(Bits::Eight, n, k).unwrap()];
+        let channel = vec![1.0; n];
+        let weights = Weights::new((Bits::Eight, layout), (n, k), &codes, &channel, None).unwrap();
+        for m in 1..7 {
+            let (a, scales, sums) = (vec![-127i8; m * k], vec![1.0; m], vec![-127 * k as i32; m]);
+            let rows = Rows::new(&weights, &a, &scales, &sums).unwrap();
+            let mut out = vec![0.0; m * n];
+            gemm(isa, &weights, rows, 0, Block::new(&mut out, n));
+            let expected = weights.value(0, 0) * -127.0 * k as f32;
+            assert!(out.iter().all(|out| *out == expected), "{}: {m} rows", isa.name());
+        }
+    }
+}
+
+#[test]
 fn a_row_has_the_same_bits_alone_and_among_many() {
     for isa in Isa::all() {
         for (kind, group) in formats(isa) {
