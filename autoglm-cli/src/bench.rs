@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// Seconds of a sound
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=630))]
     audio: Option<u16>,
-    /// Runs of the prefill and of the encoders, of which the median counts
+    /// Runs of the prefill and of the audio encoder, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
     /// Replay a phone agent's conversation of this many steps instead: a system prompt of 1800 tokens, turns of

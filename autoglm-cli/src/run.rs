@@ -101,22 +101,30 @@ impl Args {
 
 #[cfg(feature = "audio")]
 impl Args {
-    /// Adds the sounds to the user's turn: as they are, or as what another model makes of them.
-    fn say(&self, session: &mut autoglm::Session) -> Result<(), Error> {
-        let asr = self.asr_model.as_ref().map(|dir| self.options.open(Some(dir))).transpose()?;
-        for path in &self.audio {
-            let sound = Part::audio(read_medium(path)?);
-            let unusable = |source| Error::Medium { path: path.clone(), source: Box::new(source) };
-            let part = match &asr {
-                Some(asr) => Part::text(asr.transcribe(sound).map_err(unusable)?),
-                None => sound,
-            };
-            if matches!(&part, Part::Text(words) if words.is_empty()) {
-                return Err(Error::NothingHeard { path: path.clone() });
+    /// The sounds as parts of the user's turn: as they are, or as what another model makes of them.
+    fn sounds(&self) -> Result<Vec<(&PathBuf, Part)>, Error> {
+        let unusable = |path: &PathBuf, source| Error::Medium { path: path.clone(), source: Box::new(source) };
+        let asr = match &self.asr_model {
+            Some(dir) => {
+                let asr = self.options.open(Some(dir))?;
+                asr.transcription_prompt().ok_or_else(|| unusable(dir, autoglm::Error::NoTranscripts))?;
+                Some(asr)
             }
-            session.push(part).map_err(unusable)?;
-        }
-        Ok(())
+            None => None,
+        };
+        let sounds: Vec<(&PathBuf, Vec<u8>)> =
+            self.audio.iter().map(|path| Ok((path, read_medium(path)?))).collect::<Result<_, Error>>()?;
+        sounds
+            .into_iter()
+            .map(|(path, sound)| {
+                let Some(asr) = &asr else { return Ok((path, Part::audio(sound))) };
+                let words = asr.transcribe(Part::audio(sound)).map_err(|source| unusable(path, source))?;
+                if words.is_empty() {
+                    return Err(Error::NothingHeard { path: path.clone() });
+                }
+                Ok((path, Part::text(words)))
+            })
+            .collect()
     }
 }
 
@@ -126,12 +134,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut session = model.session();
     #[cfg(feature = "kvcache")]
     args.pin.load(&mut session)?;
+    // Before a picture is encoded, which takes seconds: a mistyped path is known by now.
+    #[cfg(feature = "audio")]
+    let sounds = args.sounds()?;
     for path in &args.image {
         let shown = session.push(Part::image(read_medium(path)?));
         shown.map_err(|source| Error::Medium { path: path.clone(), source: Box::new(source) })?;
     }
     #[cfg(feature = "audio")]
-    args.say(&mut session)?;
+    for (path, sound) in sounds {
+        let heard = session.push(sound);
+        heard.map_err(|source| Error::Medium { path: path.clone(), source: Box::new(source) })?;
+    }
     let prompt = args.prompt.as_deref().or(model.transcription_prompt());
     if let Some(prompt) = prompt {
         session.push(Part::text(prompt))?;

@@ -7,7 +7,7 @@
 //! picture) and [`DecoderInput`] (rows with their absolute [`Positions`]).
 //!
 //! Reading order: [`vocab`], [`embeds`], [`decode`], [`rope`], [`attention`], [`cache`], [`source`],
-//! [`dense`], [`checkpoint`].
+//! [`dense`], [`observe`], [`checkpoint`].
 //!
 //! ```
 //! use autoglm_core::{KeyValues, KvFormat, Mask, Run, Workers, attention::{Attend, attend}};
@@ -37,6 +37,7 @@ mod error;
 pub mod fields;
 pub mod float;
 pub mod norm;
+pub mod observe;
 pub mod rope;
 pub mod rows;
 pub mod run;
@@ -55,6 +56,7 @@ pub use embeds::Embeds;
 pub use error::{Error, Result};
 pub use float::FloatType;
 pub use norm::{LayerNorm, RmsNorm};
+pub use observe::{Observe, Sink};
 pub use rope::Rope;
 pub use run::Run;
 pub use source::{Before, Embedding, Member, Projection, Source};

@@ -187,7 +187,8 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Joins the codes of rows, (m, [`padded_inputs`]\(k)) in −127..=127 with zeros behind k, with a
-    /// scale per row and the sums of each row's codes over [`Weights::sum_width`] inputs.
+    /// scale per row and the sums of each row's codes over [`Weights::sum_width`] inputs. With −128 among the
+    /// codes instruction sets give different answers, so it may stand in a row only whose scale is no number.
     ///
     /// # Errors
     /// [`Error::Length`] when the slices are not whole rows of the weights that they are for.

@@ -65,6 +65,20 @@ impl Decoder {
         &self.config
     }
 
+    /// Its layers, first to last, for tools that take a model apart.
+    #[must_use]
+    pub fn layers(&self) -> &[DecoderLayer] {
+        &self.layers
+    }
+
+    /// The last norm and the output layer: rows that left the last layer (n, c) into logits (n, v).
+    ///
+    /// # Errors
+    /// [`autoglm_core::Error::Shape`] when the rows have another width.
+    pub fn head(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
+        Ok(self.lm_head.forward(run, x)?)
+    }
+
     /// The table that turns token ids into rows.
     #[must_use]
     pub fn embed_tokens(&self) -> &dyn Embedding {
@@ -139,8 +153,9 @@ impl Decoder {
     }
 }
 
+/// One layer's parameters.
 #[derive(Debug)]
-struct DecoderLayer {
+pub struct DecoderLayer {
     self_attn: Attention,
     post_self_attn_layernorm: Option<RmsNorm>,
     mlp: Mlp,
@@ -148,7 +163,11 @@ struct DecoderLayer {
 }
 
 impl DecoderLayer {
-    fn load(source: &dyn Source, config: &TextConfig, at: &str) -> Result<Self> {
+    /// Asks `source` for the parameters of the layer at this path, `{prefix}.layers.{index}`.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing or has another shape or type.
+    pub fn load(source: &dyn Source, config: &TextConfig, at: &str) -> Result<Self> {
         let norm = |name: &str| {
             if !config.family.norms().contains(&name) {
                 return Ok(None);
@@ -162,6 +181,19 @@ impl DecoderLayer {
             mlp: Mlp::load(source, config, at)?,
             post_mlp_layernorm: norm("post_mlp_layernorm")?,
         })
+    }
+
+    /// A whole sequence through this layer alone: its rows as they entered (n, c) into those that leave, in f32
+    /// throughout.
+    ///
+    /// # Errors
+    /// As for [`Decoder::forward`].
+    pub fn whole(&self, run: &Run<'_>, config: &TextConfig, input: &DecoderInput) -> Result<Tensor> {
+        let rope = config.rope()?;
+        let angles = [rope.angles(input.positions())];
+        let mut cache =
+            DenseCache::new(1, config.num_key_value_heads, config.head_dim, input.len(), KvFormat::F32);
+        self.forward(run, 0, input.rows(), &rope, &angles, &mut [(input, &mut cache)])
     }
 
     fn forward(

@@ -16,7 +16,7 @@ pub mod tokenizer;
 
 pub use chat::{ChatTemplate, Content, Message, Role};
 pub use config::{Family, TextConfig};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, DecoderLayer};
 pub use error::{Error, Result};
 pub use sampler::{Sampler, Sampling};
 pub use stop::{StopStrings, stop_ids};

@@ -42,7 +42,8 @@ impl EarsConfig {
     pub(crate) fn read(files: &Files, config: &Value, width: usize, checkpoint: &Checkpoint) -> Result<Self> {
         let [processor, preprocessor] =
             ["processor_config.json", "preprocessor_config.json"].map(|name| files.json(name));
-        let nested = checkpoint.info("model.audio_tower.norm.weight").is_ok();
+        // Any of them: the name of the one that is missing should be in the generation that the others are in.
+        let nested = checkpoint.names().any(|name| name.starts_with(autoglm_audio::Prefixes::NESTED.tower));
         let names = if nested { autoglm_audio::Prefixes::NESTED } else { autoglm_audio::Prefixes::FLAT };
         let read = Self::of(config, width, (processor?.as_ref(), preprocessor?.as_ref()), names)?;
         if let Some((_, audio, _)) = &read.hearing {

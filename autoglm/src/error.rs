@@ -103,7 +103,7 @@ pub enum Error {
     #[error("this model writes no transcripts; a GLM-ASR checkpoint does")]
     NoTranscripts,
     /// The context, or the memory for it, was full before the transcript ended.
-    #[error("the transcript is cut off after {tokens} tokens: the sound is too long for the context")]
+    #[error("the transcript does not end within {tokens} tokens: the sound is too long, or the model repeats itself")]
     TranscriptCut {
         /// Tokens that there were.
         tokens: usize,

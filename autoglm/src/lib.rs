@@ -35,6 +35,7 @@ mod session;
 mod shape;
 mod stored;
 mod transcribe;
+mod transcript;
 #[cfg(feature = "quant")]
 mod trial;
 
@@ -64,5 +65,6 @@ pub use recording::Recording;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
 pub use shape::{Architecture, AudioShape, Shape, VisionShape};
+pub use transcript::Transcript;
 #[cfg(feature = "quant")]
 pub use trial::Trial;

@@ -357,7 +357,8 @@ impl Model {
         self.inner.eyes.encoded()
     }
 
-    /// Sounds that went through the audio tower so far; one that is played again need not.
+    /// Whole sounds that went through the audio tower so far; one that is played again need not. Recordings that are
+    /// encoded while they grow do not count.
     #[cfg(all(feature = "kvcache", feature = "audio"))]
     #[must_use]
     pub fn sounds_encoded(&self) -> u64 {
@@ -446,10 +447,16 @@ pub(crate) fn has_weight(checkpoint: &Checkpoint, name: &str) -> bool {
 fn placeholders(config: &Value, vocab_size: usize) -> Result<Placeholders> {
     const OF_GLM_ASR: TokenId = TokenId(59_260);
     let usual = config.get("model_type").is_some_and(|kind| kind == "glmasr").then_some(OF_GLM_ASR);
-    Ok(Placeholders {
+    let placeholders = Placeholders {
         image: token_field(config, "image_token_id", vocab_size)?,
         audio: token_field(config, "audio_token_id", vocab_size)?.or(usual.filter(|id| (id.0 as usize) < vocab_size)),
-    })
+    };
+    match placeholders.audio {
+        Some(id) if placeholders.image == Some(id) => {
+            Err(autoglm_core::fields::refuse("audio_token_id", id.0, "stands for pictures already").into())
+        }
+        _ => Ok(placeholders),
+    }
 }
 
 /// The ids that end a reply. GLM-ASR's configurations leave them out where they are the usual ones.

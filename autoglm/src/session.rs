@@ -124,6 +124,11 @@ impl Session {
         self.add(Content::Audio);
     }
 
+    /// Rows of all pictures and sounds so far.
+    pub(crate) fn media_rows(&self) -> usize {
+        self.media.iter().map(Embeds::len).sum()
+    }
+
     fn add(&mut self, content: Content) {
         match self.messages.last_mut() {
             Some(Message { role: Role::User, content: said }) => said.push(content),
@@ -177,6 +182,14 @@ impl Session {
     /// The conversation as a prompt that ends where the model's turn begins.
     pub(crate) fn assemble(&self) -> Result<(Assembly, Vec<TokenId>)> {
         self.written(&self.messages, true)
+    }
+
+    /// The conversation so far, without the beginning of another turn.
+    pub(crate) fn said(&self) -> Result<Assembly> {
+        if self.messages.is_empty() {
+            return Err(Error::NothingSaid);
+        }
+        Ok(self.written(&self.messages, false)?.0)
     }
 
     /// Turns as a prompt, with or without the beginning of the model's next one.

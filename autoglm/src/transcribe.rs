@@ -17,10 +17,12 @@ pub(crate) fn prompt(processor: Option<&Value>) -> String {
 }
 
 impl Model {
-    /// What is said in a sound, greedily decoded, without blanks around it; nothing for silence.
+    /// What is said in a sound, greedily decoded, without blanks around it; nothing for a sound of up to 60
+    /// milliseconds, of which the decoder would see no row. What the model writes for silence is the model's affair.
     ///
     /// # Errors
     /// - [`Error::NoTranscripts`] for a model that does other things.
+    /// - [`Error::ModalityOff`] for words and pictures.
     /// - [`Error::ModalityOff`] when this build or this checkpoint cannot hear.
     /// - `Error::Audio` for a sound that is damaged or too long.
     /// - [`Error::TranscriptCut`] when the context, or 8192 tokens, end before the transcript: ten minutes of sound
@@ -28,8 +30,17 @@ impl Model {
     /// - [`Error::MissingFile`] when the checkpoint has no tokenizer.
     pub fn transcribe(&self, sound: Part) -> Result<String> {
         let prompt = self.transcription_prompt().ok_or(Error::NoTranscripts)?;
+        if !matches!(sound, Part::Audio(_) | Part::Samples { .. }) {
+            return Err(Error::ModalityOff {
+                modality: "words and pictures as sounds",
+                why: "they cannot be heard",
+            });
+        }
         let mut session = self.session();
         session.push(sound)?;
+        if session.media_rows() == 0 {
+            return Ok(String::new());
+        }
         session.push(Part::text(prompt))?;
         let mut reply = session.reply(Generate::default().max_new_tokens(LONGEST))?;
         let text = reply.by_ref().map(|piece| piece.map(|piece| piece.text)).collect::<Result<String>>()?;

@@ -142,6 +142,9 @@ fn what_is_asked_where_nothing_is_asked_is_a_transcript() {
     let words = model.transcribe(Part::audio(sound.clone())).unwrap();
     assert!(!words.is_empty() && words == words.trim(), "{words:?}");
     assert!(matches!(tiny().transcribe(Part::audio(voice())), Err(Error::NoTranscripts)));
+    // A decoder that saw no row would write something all the same.
+    assert_eq!(model.transcribe(Part::samples(16_000, vec![0.0; 960])).unwrap(), "");
+    assert!(matches!(model.transcribe(Part::text("go back")), Err(Error::ModalityOff { .. })));
     // The same as a conversation.
     let mut session = model.session();
     session.push(Part::audio(sound)).unwrap();
@@ -173,4 +176,18 @@ fn damaged_and_endless_sounds_are_refused_before_they_are_encoded() {
     // 4096 positions are 327 seconds of 12.5 rows.
     let long = refused(Part::samples(16_000, vec![0.0; 340 * 16_000]));
     assert!(matches!(long, Error::Fusion(_)), "{long}");
+}
+
+#[cfg(feature = "vision")]
+#[test]
+fn a_token_that_stands_for_two_modalities_is_refused_when_the_model_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in autoglm_tiny::FILES {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("\"audio_token_id\": 655", "\"audio_token_id\": 649")).unwrap();
+    let line = Model::open(folder.path()).unwrap_err().to_string();
+    assert!(line.contains("audio_token_id") && line.contains("649"), "{line}");
 }
