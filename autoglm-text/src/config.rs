@@ -220,6 +220,18 @@ impl TextConfig {
         })
     }
 
+    /// The base of the rotations' frequencies.
+    #[must_use]
+    pub fn rope_theta(&self) -> f64 {
+        self.rope_theta
+    }
+
+    /// How many of a head's numbers are turned.
+    #[must_use]
+    pub fn rotary_dim(&self) -> usize {
+        self.rotary_dim
+    }
+
     /// The same decoder where `has` says what tensors the checkpoint has.
     ///
     /// The files of GLM-ASR name the decoder as an older transformers did, and carry a head although its

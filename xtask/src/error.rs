@@ -51,11 +51,33 @@ pub(crate) enum Error {
     Core(Box<autoglm_core::Error>),
     #[error(transparent)]
     Quant(Box<autoglm_quant::Error>),
+    #[error(transparent)]
+    Text(#[from] autoglm_text::Error),
+    #[error(transparent)]
+    Prune(#[from] autoglm_prune::Error),
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A line of a calibration file.
+    #[error("line {number} of {} is no calibration line", path.display())]
+    Line { path: PathBuf, number: usize, source: serde_json::Error },
+    #[error("weights in memory are no checkpoint")]
+    Safetensors { source: safetensors::SafeTensorError },
+    /// What was asked for makes no sense; nothing was done.
+    #[error("{0}")]
+    Usage(String),
     #[error("check failed at `{step}`")]
     Step { step: String, source: Box<Error> },
 }
 
 impl Error {
+    /// The exit status: 2 for what was asked wrongly, as for a command line that is none, and 1 for what went wrong.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Line { .. } | Self::Exists { .. } | Self::NoName { .. } | Self::Precision { .. } => 2,
+            _ => 1,
+        }
+    }
+
     /// For `map_err` on file operations: `Error::file("write", path)`.
     pub(crate) fn file(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.as_ref().to_owned(), source }

@@ -7,7 +7,7 @@ mod compressed_tensors;
 mod packed;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use autoglm::Inventory;
@@ -143,12 +143,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
         };
         write_file(&directory.join("config.json"), format!("{config:#}\n").as_bytes())?;
-        for name in COMPANIONS {
-            if let Some(content) = files.read(name, COMPANION_BYTES)? {
-                write_file(&directory.join(name), &content)?;
-            }
-        }
-        Ok(())
+        copy_companions(&files, directory, |_| true)
     })?;
     println!(
         "{}: {:.2} GB of weights, {:.1} s",
@@ -156,6 +151,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         written as f64 / 1e9,
         start.elapsed().as_secs_f64()
     );
+    Ok(())
+}
+
+/// Copies what stands beside the weights, where `wanted` says so.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(crate) fn copy_companions(files: &Files, directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for name in COMPANIONS.iter().filter(|name| wanted(name)) {
+        if let Some(content) = files.read(name, COMPANION_BYTES)? {
+            write_file(&directory.join(name), &content)?;
+        }
+    }
     Ok(())
 }
 

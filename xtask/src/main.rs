@@ -1,7 +1,8 @@
 //! `cargo xtask`: the workspace's own chores, in plain Rust so that they run wherever the code does.
 //!
 //! [`check`] is what a change must pass, [`tidy`] the part of it that no compiler looks after,
-//! [`synth`] writes checkpoints of real shapes with random weights, [`export`] writes quantised ones,
+//! [`synth`] writes checkpoints of real shapes with random weights, [`export`] writes quantised ones, [`prune`] smaller
+//! ones,
 //! [`quant_report`] says what that costs, [`goldens`] asks Hugging Face
 //! transformers for the right answers, and [`campaign`] runs the long forms of tests.
 #![allow(clippy::print_stdout, reason = "this is a command-line program, its reports belong on standard output")]
@@ -12,8 +13,10 @@ mod error;
 mod export;
 mod goldens;
 mod process;
+mod prune;
 mod publish;
 mod quant_report;
+mod shards;
 mod synth;
 mod tensor_file;
 mod tidy;
@@ -37,6 +40,7 @@ enum Command {
     Tidy(tidy::Arguments),
     Synth(synth::Arguments),
     Export(export::Arguments),
+    Prune(prune::Arguments),
     QuantReport(quant_report::Arguments),
     Goldens(goldens::Arguments),
     Campaign(campaign::Arguments),
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Prune(arguments) => prune::run(&arguments),
         Command::QuantReport(arguments) => quant_report::run(&arguments),
         Command::Goldens(arguments) => goldens::run(&arguments),
         Command::Campaign(arguments) => campaign::run(&arguments),
@@ -56,7 +61,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", error::one_line(&error));
-            ExitCode::FAILURE
+            ExitCode::from(error.status())
         }
     }
 }

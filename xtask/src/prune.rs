@@ -1,0 +1,301 @@
+//! Smaller checkpoints of the same architecture, which every program loads that loads the original.
+//!
+//! ```text
+//! --drop      tensors of a modality and what config.json says of it
+//! --vocab     rows of the embedding table and of the output layer that no token has
+//! --layers    whole layers: a shortlist by block influence, then the one whose loss changes answers least, and so on
+//! --ffn       neurons of every layer's feed-forward network; down_proj is re-fitted to make up for them
+//! ```
+//!
+//! Layers are narrowed from the first to the last, each by what flows through it behind those that are narrow already.
+//! Weights are written tensor by tensor; memory holds the calibration's rows and one layer's sums.
+
+mod calibration;
+mod config;
+mod depth;
+mod evaluate;
+mod forward;
+mod output;
+mod width;
+
+use std::path::PathBuf;
+
+use autoglm::{Inventory, Model, OpenOptions};
+use autoglm_core::{DenseSource, Files, Run, Workers};
+use autoglm_prune::Criterion;
+use autoglm_text::{Decoder, Family, TextConfig};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::export::{copy_companions, threads};
+use crate::publish::{publish, write_file};
+use output::{Output, Renamed};
+
+/// Make a checkpoint smaller: fewer neurons, layers, unused rows, or a modality less.
+///
+/// What comes out is a checkpoint like any other: safetensors, config.json and the files beside them, for this
+/// project, transformers, vLLM and whoever loads the original. `prune.json` beside the weights says what was done.
+///
+/// The directory appears when it is complete; the source is only read. Examples:
+///
+///   cargo xtask prune --model AutoGLM-Phone-9B --drop vision --out text
+///   cargo xtask prune --model AutoGLM-Phone-9B --ffn 12288 --calib screens.jsonl --eval held-out.jsonl --out narrow
+///   cargo xtask prune --model AutoGLM-Phone-9B --layers 36 --plan
+///
+/// A line of a calibration file is {"text": "打开相机", "image": "screens/01.png"}, the picture being optional. The model
+/// answers each line, and what it computes meanwhile tells which of its parts matter: take lines that look like what it
+/// will be used for. Nothing is trained; a fifth of the neurons goes at little cost, half of them does not.
+///
+/// Use `cargo run --release -p xtask -- prune …` for large checkpoints: it is many times as fast.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The checkpoint of floats
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The directory to write, which must not exist yet
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    out: Option<PathBuf>,
+    /// Leave a modality out: without `vision` only the decoder is left, as Glm4ForCausalLM, ears included in what goes
+    #[arg(long, value_enum, value_name = "MODALITY")]
+    drop: Option<Dropped>,
+    /// Neurons that stay in every feed-forward network
+    #[arg(long, value_name = "WIDTH")]
+    ffn: Option<usize>,
+    /// What WIDTH must be a multiple of, so that kernels have no odd rests
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    ffn_multiple: u32,
+    /// Layers that stay
+    #[arg(long, value_name = "KEEP")]
+    layers: Option<usize>,
+    /// First and last layers that stay in any case [default: a tenth and a twentieth, rounded up]
+    #[arg(long, value_name = "FIRST,LAST", value_parser = pair)]
+    protect: Option<[usize; 2]>,
+    /// `padding`: drop the rows behind the last token
+    #[arg(long, value_enum)]
+    vocab: Option<Vocabulary>,
+    /// What neurons are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared with
+    #[arg(long, value_name = "NAME", default_value = "obs", value_parser = criterion)]
+    criterion: Criterion,
+    /// Whether down_proj is re-fitted [default: with obs, as the others were published without]
+    #[arg(long, value_name = "BOOL")]
+    refit: Option<bool>,
+    /// Lines that the model is calibrated with [default: a small set of phone commands]
+    #[arg(long, value_name = "FILE.jsonl")]
+    calib: Option<PathBuf>,
+    /// Lines by which the original and the result are compared: perplexity, KL divergence, agreement, speed
+    #[arg(long, value_name = "FILE.jsonl")]
+    eval: Option<PathBuf>,
+    /// For the order of calibration lines and for `--criterion random`
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Lines of the calibration file to take, chosen by the seed [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    lines: Option<u32>,
+    /// Print what would be done, as JSON, and write nothing
+    #[arg(long, conflicts_with_all = ["out", "eval"])]
+    plan: bool,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Dropped {
+    /// Eyes and ears
+    Vision,
+    /// Ears
+    Audio,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Vocabulary {
+    /// Rows behind the last token
+    Padding,
+}
+
+fn pair(text: &str) -> std::result::Result<[usize; 2], String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|number| number.parse().ok()).collect();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "two numbers with a comma between".to_owned())
+}
+
+fn criterion(name: &str) -> std::result::Result<Criterion, String> {
+    let names = || Criterion::ALL.map(Criterion::name).join(", ");
+    Criterion::named(name).ok_or_else(|| format!("it is one of {}", names()))
+}
+
+/// What was asked for, held against the model.
+#[derive(Debug)]
+struct Job {
+    ffn: Option<usize>,
+    layers: Option<usize>,
+    protect: [usize; 2],
+    vocab: Option<usize>,
+    drop: Option<Dropped>,
+}
+
+/// A step that was taken, for `prune.json`.
+fn step(op: &str, layer: Option<usize>, kept: &Value) -> Value {
+    json!({ "op": op, "layer": layer, "kept": kept })
+}
+
+/// # Errors
+/// - What was asked for makes no sense for this checkpoint, or `--out` exists: exit status 2, nothing is written.
+/// - The checkpoint is damaged, or quantised already.
+/// - A file cannot be read or written, for example because the disk is full: nothing is left behind.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let set = calibration::read(arguments.calib.as_deref())?.shuffled(arguments.seed, arguments.lines);
+    let held_out = arguments.eval.as_deref().map(|path| calibration::read(Some(path))).transpose()?;
+    if let Some(out) = arguments.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
+        return Err(Error::Exists { path: out.clone() });
+    }
+    let files = Files::directory(&arguments.model)?;
+    let inventory = Inventory::of(&files)?;
+    let has = |name: &str| inventory.checkpoint.contains(name);
+    let text = TextConfig::from_json(&inventory.config)?.named_as(has);
+    let job = Job::of(arguments, &files, &inventory, &text)?;
+    let workers = Workers::new(threads(arguments.threads))?;
+    let run = Run::new(&workers);
+    let source = DenseSource::new(inventory.checkpoint.clone(), None);
+    let decoder = Decoder::load(&source, text.clone())?;
+
+    let calibrates = job.ffn.is_some() || job.layers.is_some();
+    let (mut shown, mut questions) = (Vec::new(), Vec::new());
+    if calibrates || held_out.is_some() {
+        let threads = threads(arguments.threads);
+        let model = Model::open_with(&arguments.model, &OpenOptions::default().threads(threads))?;
+        for (set, into) in [(calibrates.then_some(&set), &mut shown), (held_out.as_ref(), &mut questions)] {
+            let Some(set) = set else { continue };
+            let bar = bar("the model answers", set.lines.len());
+            let (transcripts, unseen) = calibration::transcripts(&model, set, || bar.inc(1))?;
+            bar.finish_and_clear();
+            if unseen > 0 {
+                eprintln!("{unseen} lines have a picture, which this model cannot see");
+            }
+            *into = transcripts;
+        }
+    }
+    let kept = match job.layers {
+        Some(keep) => {
+            let bar = bar("layers", 0);
+            let judged = &shown[..shown.len().min(DEPTH_LINES)];
+            let kept = depth::keep(&run, &decoder, judged, keep, job.protect, || bar.inc(1))?;
+            bar.finish_and_clear();
+            kept
+        }
+        None => (0..text.num_hidden_layers).collect(),
+    };
+    let names = Renamed::of(&text, job.drop == Some(Dropped::Vision));
+    let output = Output::plan(&inventory, &text, names, &job, &kept)?;
+    let mut report = job.report(&inventory, &output, &kept);
+    let narrow = width::Narrow {
+        run: &run,
+        decoder: &decoder,
+        checkpoint: &inventory.checkpoint,
+        target: job.ffn.map(|to| autoglm_prune::Target {
+            to,
+            criterion: arguments.criterion,
+            refit: arguments.refit.unwrap_or(arguments.criterion == Criterion::Obs),
+            seed: arguments.seed,
+        }),
+    };
+    let Some(out) = arguments.out.as_ref().filter(|_| !arguments.plan) else {
+        println!("{report:#}");
+        return Ok(());
+    };
+    publish(out, |directory| {
+        let steps = output.write(directory, &inventory, &narrow, &shown, &kept)?;
+        if let Some(all) = report["steps"].as_array_mut() {
+            all.extend(steps);
+        }
+        write_file(&directory.join("config.json"), format!("{:#}\n", output.config).as_bytes())?;
+        copy_companions(&files, directory, |name| job.drop != Some(Dropped::Vision) || !name.contains("processor"))?;
+        if !questions.is_empty() {
+            report["eval"] = evaluate::compare(&run, &decoder, directory, &questions)?;
+        }
+        write_file(&directory.join("prune.json"), format!("{report:#}\n").as_bytes())
+    })?;
+    println!("{report:#}");
+    Ok(())
+}
+
+/// Lines that layers are judged by: every candidate runs the whole model over them.
+const DEPTH_LINES: usize = 16;
+
+impl Job {
+    fn of(arguments: &Arguments, files: &Files, inventory: &Inventory, text: &TextConfig) -> Result<Self> {
+        let usage = |why: String| Err(Error::Usage(why));
+        let (f, n) = (text.intermediate_size, text.num_hidden_layers);
+        if arguments.drop.is_none() && arguments.ffn.is_none() && arguments.layers.is_none() && arguments.vocab.is_none()
+        {
+            return usage("name something to go: --drop, --ffn, --layers or --vocab".to_owned());
+        }
+        if let Some(to) = arguments.ffn {
+            let multiple = arguments.ffn_multiple as usize;
+            if to == 0 || to > f || !to.is_multiple_of(multiple) {
+                return usage(format!("--ffn {to}: a multiple of {multiple} up to the {f} neurons that there are"));
+            }
+        }
+        let protect = arguments.protect.unwrap_or([n.div_ceil(10), n.div_ceil(20)]);
+        if let Some(keep) = arguments.layers {
+            let least = protect[0].saturating_add(protect[1]).max(1);
+            if keep < least || keep > n {
+                return usage(format!("--layers {keep}: from the {least} that are protected to the {n} that there are"));
+            }
+        }
+        match arguments.drop {
+            Some(Dropped::Vision) if text.family != Family::Glm4v => {
+                return usage("--drop vision: this checkpoint has no eyes".to_owned());
+            }
+            Some(Dropped::Audio) if text.family != Family::Glm4v || inventory.config.get("audio_config").is_none() => {
+                return usage("--drop audio: no ears that the rest could do without".to_owned());
+            }
+            _ => {}
+        }
+        let vocab = match arguments.vocab {
+            Some(Vocabulary::Padding) => Some(output::tokens(files, &inventory.config)?.min(text.vocab_size)),
+            None => None,
+        };
+        let (ffn, layers, drop) = (arguments.ffn, arguments.layers, arguments.drop);
+        Ok(Self { ffn, layers, protect, vocab, drop })
+    }
+
+    /// `prune.json` without what only writing tells.
+    fn report(&self, inventory: &Inventory, output: &Output, kept: &[usize]) -> Value {
+        let mut steps = Vec::new();
+        if let Some(dropped) = self.drop {
+            let kept = if dropped == Dropped::Vision { json!(["text"]) } else { json!(["text", "vision"]) };
+            steps.push(step("drop", None, &kept));
+        }
+        if let Some(vocab) = self.vocab {
+            steps.push(step("vocab", None, &json!(vocab)));
+        }
+        if self.layers.is_some() {
+            steps.push(step("layers", None, &json!(kept)));
+        }
+        if let Some(to) = self.ffn {
+            steps.push(step("ffn", None, &json!(to)));
+        }
+        let before = output::sizes(inventory);
+        let after = output.sizes();
+        json!({
+            "params_before": before[0],
+            "params_after": after[0],
+            "bytes_before": before[1],
+            "bytes_after": after[1],
+            "steps": steps,
+            "eval": null,
+        })
+    }
+}
+
+/// A bar on standard error, where somebody looks at it.
+fn bar(what: &'static str, total: usize) -> ProgressBar {
+    let template = if total > 0 { "{msg} {wide_bar} {pos}/{len}, {eta} left" } else { "{msg} {spinner} {pos} tried" };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total as u64).with_style(style).with_message(what)
+}
+
+#[cfg(test)]
+mod tests;

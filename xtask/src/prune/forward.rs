@@ -1,0 +1,164 @@
+//! A decoder layer by layer: whole sequences, in f32.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use autoglm::Transcript;
+use autoglm_core::rows::with_rows;
+use autoglm_core::{DecoderInput, Member, Run, Sink, Want};
+use autoglm_prune::Gram;
+use autoglm_text::{Decoder, DecoderLayer, TextConfig};
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+
+/// Rows of a sequence between two layers.
+pub(super) fn input(rows: &Tensor, like: &DecoderInput) -> Result<DecoderInput> {
+    Ok(DecoderInput::new(rows.clone(), like.positions().clone(), Want::Nothing)?)
+}
+
+/// The rows of a sequence as they leave the layers `order`, one after the other.
+pub(super) fn through<'a>(
+    run: &Run<'_>,
+    config: &TextConfig,
+    layers: impl IntoIterator<Item = &'a DecoderLayer>,
+    transcript: &DecoderInput,
+) -> Result<Tensor> {
+    let mut rows = transcript.rows().clone();
+    for layer in layers {
+        rows = layer.whole(run, config, &input(&rows, transcript)?)?;
+    }
+    Ok(rows)
+}
+
+/// The rows of each sequence as they leave `layer`.
+pub(super) fn all_through(
+    run: &Run<'_>,
+    config: &TextConfig,
+    layer: &DecoderLayer,
+    rows: &[Tensor],
+    transcripts: &[Transcript],
+) -> Result<Vec<Tensor>> {
+    let one = |(rows, transcript): (&Tensor, &Transcript)| {
+        Ok(layer.whole(run, config, &input(rows, &transcript.input)?)?)
+    };
+    rows.iter().zip(transcripts).map(one).collect()
+}
+
+/// Sums up what a feed-forward network's last map takes.
+#[derive(Debug)]
+pub(super) struct Collect {
+    gram: Mutex<Gram>,
+    /// Added to the mean square by the norm behind; nothing where there is none.
+    eps: Option<f32>,
+}
+
+impl Collect {
+    pub(super) fn new(f: usize, eps: Option<f32>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { gram: Mutex::new(Gram::new(f)?), eps }))
+    }
+
+    pub(super) fn with<R>(&self, read: impl FnOnce(&Gram) -> R) -> R {
+        read(&self.gram.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sink for Collect {
+    fn wants(&self, members: &[Member]) -> bool {
+        members.iter().any(|member| member.name.ends_with(".mlp.down_proj"))
+    }
+
+    fn see(&self, _: &[Member], x: &Tensor, y: &Tensor) -> autoglm_core::Result<()> {
+        let c = y.dim(1)?;
+        let weights = self.eps.map(|eps| {
+            with_rows(y, |y| {
+                let mean = |row: &[f32]| row.iter().map(|y| y * y).sum::<f32>() / c as f32;
+                y.chunks_exact(c).map(|row| 1.0 / (mean(row) + eps)).collect::<Vec<f32>>()
+            })
+        });
+        let weights = weights.transpose()?;
+        let mut gram = self.gram.lock().unwrap_or_else(PoisonError::into_inner);
+        with_rows(x, |x| gram.add(x, weights.as_deref()))?
+            .map_err(|failure| candle_core::Error::wrap(failure).into())
+    }
+}
+
+/// How a changed decoder differs from the one it was, over rows that a token follows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Difference {
+    rows: u64,
+    surprise: [f64; 2],
+    kl: f64,
+    agree: u64,
+}
+
+/// Logits that are held at once, in numbers.
+const LOGITS_AT_ONCE: usize = 8 << 20;
+
+impl Difference {
+    /// Adds a sequence that left the last layers as `rows`, of the original and of the changed decoder.
+    pub(super) fn add(
+        &mut self,
+        run: &Run<'_>,
+        heads: [&Decoder; 2],
+        rows: [&Tensor; 2],
+        transcript: &Transcript,
+    ) -> Result<()> {
+        let n = transcript.tokens.len();
+        let widths = heads.map(|head| head.config().vocab_size);
+        let most = (LOGITS_AT_ONCE / widths[0].max(1)).max(1);
+        // Tokens that the changed one has no word for cannot be compared.
+        let common = widths[0].min(widths[1]);
+        for start in (0..n.saturating_sub(1)).step_by(most) {
+            let m = most.min(n - 1 - start);
+            let logits = |which: usize| Ok::<_, Error>(heads[which].head(run, &rows[which].narrow(0, start, m)?)?);
+            let (before, after) = (logits(0)?, logits(1)?);
+            with_rows(&before, |before| {
+                with_rows(&after, |after| {
+                    let rows = before.chunks_exact(widths[0]).zip(after.chunks_exact(widths[1]));
+                    for (next, (before, after)) in transcript.tokens[start + 1..].iter().zip(rows) {
+                        if let Some(next) = next.filter(|next| (next.0 as usize) < common) {
+                            self.row(&before[..common], &after[..common], next.0 as usize);
+                        }
+                    }
+                })
+            })??;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, before: &[f32], after: &[f32], next: usize) {
+        let normaliser = |logits: &[f32]| {
+            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            f64::from(most) + logits.iter().map(|x| f64::from(x - most).exp()).sum::<f64>().ln()
+        };
+        let (z, y) = (normaliser(before), normaliser(after));
+        let log = |x: f32, z: f64| f64::from(x) - z;
+        let kl = |(p, q): (&f32, &f32)| log(*p, z).exp() * (log(*p, z) - log(*q, y));
+        self.kl += before.iter().zip(after).map(kl).sum::<f64>();
+        self.surprise[0] -= log(before[next], z);
+        self.surprise[1] -= log(after[next], y);
+        let best = |logits: &[f32]| (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]).then(b.cmp(a)));
+        self.agree += u64::from(best(before) == best(after));
+        self.rows += 1;
+    }
+
+    fn mean(self, sum: f64) -> f64 {
+        sum / self.rows.max(1) as f64
+    }
+
+    /// Perplexity of the original and of the changed decoder.
+    pub(super) fn perplexity(self) -> [f64; 2] {
+        self.surprise.map(|sum| self.mean(sum).exp())
+    }
+
+    /// Mean KL(original ‖ changed), in nats.
+    pub(super) fn kl(self) -> f64 {
+        // Rounding may leave a little less than nothing.
+        self.mean(self.kl).max(0.0)
+    }
+
+    /// Share of rows whose most probable token is the same.
+    pub(super) fn agreement(self) -> f64 {
+        self.mean(self.agree as f64)
+    }
+}
