@@ -3,6 +3,7 @@
 use autoglm_core::{Embeds, MediaDigest, Run};
 use candle_core::Tensor;
 
+use crate::sound::check_samples;
 use crate::{AudioEncoder, Error, FeatureConfig, Result};
 
 /// Takes samples as they come and encodes a window as soon as it is full, so that little is left to do when
@@ -19,13 +20,16 @@ pub struct Chunker {
     /// The open window.
     open: Vec<f32>,
     heard: Heard,
+    /// Whether a window could not be encoded: the digest stands for samples that no row stands for.
+    broken: bool,
 }
 
 impl Chunker {
     /// For an encoder of these features.
     #[must_use]
     pub fn new(features: &FeatureConfig) -> Self {
-        Self { window: features.window(), closed: Vec::new(), open: Vec::new(), heard: Heard::new(features) }
+        let (window, heard) = (features.window(), Heard::new(features));
+        Self { window, closed: Vec::new(), open: Vec::new(), heard, broken: false }
     }
 
     /// Samples so far.
@@ -38,13 +42,16 @@ impl Chunker {
     /// window that they fill.
     ///
     /// # Errors
-    /// - [`Error::NotANumber`] names a sample that is infinite or no number; none of the samples is taken then.
-    /// - What [`AudioEncoder::encode`] reports; the recording is of no use then.
+    /// - [`Error::NotANumber`] and [`Error::TooLoud`] name a sample that is infinite or no number, or beyond 2^24 times
+    ///   full scale; none of the samples is taken then.
+    /// - What [`AudioEncoder::encode`] reports; the recording is of no use then, and whatever is asked of it later is
+    ///   [`Error::BrokenRecording`].
     pub fn push(&mut self, encoder: &AudioEncoder, run: &Run<'_>, samples: &[f32]) -> Result<()> {
-        if let Some(index) = samples.iter().position(|sample| !sample.is_finite()) {
-            return Err(Error::NotANumber { index: self.heard.samples + index, value: samples[index] });
-        }
+        self.whole()?;
+        check_samples(self.heard.samples, samples)?;
         self.heard.push(samples);
+        // Until every window is encoded.
+        self.broken = true;
         let mut rest = samples;
         while self.open.len() + rest.len() >= self.window {
             let (fills, after) = rest.split_at(self.window - self.open.len());
@@ -54,15 +61,22 @@ impl Chunker {
             self.open.clear();
         }
         self.open.extend_from_slice(rest);
+        self.broken = false;
         Ok(())
+    }
+
+    fn whole(&self) -> Result<()> {
+        if self.broken { Err(Error::BrokenRecording) } else { Ok(()) }
     }
 
     /// The rows of the sound as if the recording ended here, those of the open window from one that ends with it:
     /// a fraction of the time, and not the rows that the model was trained on.
     ///
     /// # Errors
-    /// What [`AudioEncoder::encode`] reports.
+    /// - [`Error::BrokenRecording`] when [`Chunker::push`] could not encode a window.
+    /// - What [`AudioEncoder::encode`] reports.
     pub fn approximate(&self, encoder: &AudioEncoder, run: &Run<'_>) -> Result<Embeds> {
+        self.whole()?;
         if self.open.is_empty() {
             return self.clone().finish(encoder, run);
         }
@@ -75,8 +89,10 @@ impl Chunker {
     /// Ends the recording. → the rows of the whole sound, 12.5 per second; none for up to 60 milliseconds.
     ///
     /// # Errors
-    /// What [`AudioEncoder::encode`] reports.
+    /// - [`Error::BrokenRecording`] when [`Chunker::push`] could not encode a window.
+    /// - What [`AudioEncoder::encode`] reports.
     pub fn finish(mut self, encoder: &AudioEncoder, run: &Run<'_>) -> Result<Embeds> {
+        self.whole()?;
         if !self.open.is_empty() {
             self.closed.push(encoder.window(run, &encoder.features().log_mel(run, &self.open)?)?);
         }

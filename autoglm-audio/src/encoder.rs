@@ -53,7 +53,8 @@ impl AudioEncoder {
     /// up to 60 milliseconds.
     ///
     /// # Errors
-    /// - [`Error::NotANumber`] names a sample that is infinite or no number.
+    /// - [`Error::NotANumber`] and [`Error::TooLoud`] name a sample that is infinite or no number, or beyond 2^24 times
+    ///   full scale.
     /// - [`autoglm_core::Error::Memory`] when the system has not the memory.
     pub fn encode(&self, run: &Run<'_>, samples: &[f32]) -> Result<Embeds> {
         let mut chunker = self.chunker();

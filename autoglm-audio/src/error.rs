@@ -41,6 +41,18 @@ pub enum Error {
         /// Samples per channel that the file announces.
         announced: u64,
     },
+    /// The sound does not end where the file says.
+    #[error("the sound goes on behind the {announced} samples per channel that the file announces")]
+    GoesOn {
+        /// Samples per channel that the file announces.
+        announced: u64,
+    },
+    /// Something in the middle of the sound is not what the encoder wrote.
+    #[error("the file is damaged")]
+    Damaged {
+        /// How that is seen.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file contradicts its format, or uses a part of it that is not read.
     #[error("cannot decode the sound")]
     Undecodable {
@@ -55,6 +67,19 @@ pub enum Error {
         /// What it is.
         value: f32,
     },
+    /// A sample that is finite, and so far beyond full scale that sums over many of them would not be.
+    #[error("sample {index} is {value:e}, at most ±{limit} is read")]
+    TooLoud {
+        /// Which one, from 0, counted per channel.
+        index: usize,
+        /// What it is.
+        value: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// A recording of which a window could not be encoded: what follows would take the place of what is missing.
+    #[error("a window of the recording could not be encoded, so the recording is of no use")]
+    BrokenRecording,
     /// The resampler refused.
     #[error("cannot bring {from} samples per second to {to}")]
     Resampling {
@@ -84,4 +109,9 @@ pub enum Error {
 /// Boxes a library's reason.
 pub(crate) fn undecodable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Undecodable { source: source.into() }
+}
+
+/// Boxes how damage is seen.
+pub(crate) fn damaged(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Damaged { source: source.into() }
 }

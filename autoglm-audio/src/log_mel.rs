@@ -52,7 +52,8 @@ impl LogMel {
         self.bands
     }
 
-    /// Rows of the encoder's answer that are about the sound; the rest is about the silence behind it.
+    /// Rows for the decoder, after the adapter has joined four of the encoder's, that are about the sound: those of
+    /// [`FeatureConfig::rows`], 12.5 per second. The rest is about the silence behind it.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
@@ -93,8 +94,12 @@ impl Features {
     /// is silence.
     ///
     /// # Errors
-    /// [`autoglm_core::Error::Rows`] when there are more samples than a window has.
+    /// - [`autoglm_core::Error::Rows`] when there are more samples than a window has.
+    /// - [`Error::NotANumber`](crate::Error::NotANumber) and [`Error::TooLoud`](crate::Error::TooLoud) name a sample that
+    ///   is infinite or no number, or beyond 2^24 times full scale.
     pub fn log_mel(&self, run: &Run<'_>, samples: &[f32]) -> Result<LogMel> {
+        // The comparison with silence would take what is no number for silence.
+        crate::sound::check_samples(0, samples)?;
         self.frames(run, samples, self.config.frames())
     }
 

@@ -85,6 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn the_loudest_sound_stays_finite() {
+        for from in [2_000, 44_100, 767_957] {
+            let loud = (0..from).map(|i| if i / 100 % 2 == 0 { 16_777_216.0 } else { -16_777_216.0 });
+            let sound = Sound::new(from, loud.collect()).unwrap();
+            assert!(resample(&sound, 16_000).unwrap().iter().all(|sample| sample.is_finite()), "{from}");
+        }
+    }
+
+    #[test]
     fn few_samples_become_as_many_as_they_stand_for() {
         for n in 0..40 {
             let sound = Sound::new(44_100, vec![0.25; n]).unwrap();

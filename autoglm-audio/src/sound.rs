@@ -7,6 +7,10 @@ const LEAST_RATE: u32 = 2_000;
 /// The highest; studio recorders have 192 000.
 const MOST_RATE: u32 = 768_000;
 
+/// The loudest sample that is read, 144 dB beyond full scale: whole numbers of 24 bits that somebody forgot to divide
+/// are no louder. The resampler adds up millions of samples in f32, which must never become infinite.
+const LOUDEST: f64 = (1 << 24) as f64;
+
 /// One channel of sound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sound {
@@ -19,13 +23,12 @@ impl Sound {
     ///
     /// # Errors
     /// - [`Error::SampleRate`] for a rate that no recorder has.
-    /// - [`Error::NotANumber`] names the first sample that is infinite or no number.
+    /// - [`Error::NotANumber`] and [`Error::TooLoud`] name the first sample that is infinite or no number, or beyond
+    ///   2^24 times full scale.
     pub fn new(rate: u32, samples: Vec<f32>) -> Result<Self> {
         check_rate(rate)?;
-        match samples.iter().position(|sample| !sample.is_finite()) {
-            Some(index) => Err(Error::NotANumber { index, value: samples[index] }),
-            None => Ok(Self { rate, samples }),
-        }
+        check_samples(0, &samples)?;
+        Ok(Self { rate, samples })
     }
 
     /// Samples per second.
@@ -54,6 +57,21 @@ pub(crate) fn check_rate(rate: u32) -> Result<()> {
     Err(Error::SampleRate { got: rate, least: LEAST_RATE, most: MOST_RATE })
 }
 
+/// Names the first sample that cannot be computed with, of samples that follow `before` others.
+pub(crate) fn check_samples(before: usize, samples: &[f32]) -> Result<()> {
+    samples.iter().enumerate().try_for_each(|(i, sample)| check_sample(before + i, f64::from(*sample)))
+}
+
+pub(crate) fn check_sample(index: usize, value: f64) -> Result<()> {
+    if value.abs() <= LOUDEST {
+        return Ok(());
+    }
+    if value.is_finite() {
+        return Err(Error::TooLoud { index, value, limit: LOUDEST });
+    }
+    Err(Error::NotANumber { index, value: value as f32 })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +81,11 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let refused = Sound::new(16_000, vec![0.0, 1.0, bad, bad]);
             assert!(matches!(refused, Err(Error::NotANumber { index: 2, .. })), "{refused:?}");
+        }
+        for bad in [1e37, -f32::MAX, 16_777_218.0] {
+            let refused = Sound::new(44_100, vec![0.0, -16_777_216.0, bad, f32::NAN]);
+            let named = matches!(refused, Err(Error::TooLoud { index: 2, value, .. }) if value == f64::from(bad));
+            assert!(named, "{refused:?}");
         }
         assert!(matches!(Sound::new(0, vec![]), Err(Error::SampleRate { got: 0, .. })));
         assert!(matches!(Sound::new(u32::MAX, vec![]), Err(Error::SampleRate { .. })));

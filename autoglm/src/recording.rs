@@ -43,8 +43,12 @@ impl Recording {
     /// Takes the next samples, full scale at ±1, and encodes each window that they fill.
     ///
     /// # Errors
-    /// - `Error::Audio` names a sample that is infinite or no number; none of the samples is taken then.
+    /// - `Error::Audio` names a sample that is infinite or no number, or beyond 2^24 times full scale; none of the samples
+    ///   is taken then.
     /// - [`Error::Fusion`] when the recording would have more rows than the context; neither.
+    /// - `Error::Audio` when a window cannot be encoded. The recording is of no use then: further samples,
+    ///   [`Session::say`] and [`Session::say_approximately`] are refused, because the rows of what was lost would be
+    ///   missing from those of the sound.
     pub fn push(&mut self, samples: &[f32]) -> Result<()> {
         let start = Instant::now();
         let features = self.model.ears().encoder()?.features().config();

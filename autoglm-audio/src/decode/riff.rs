@@ -15,8 +15,9 @@ const HEAD: usize = 8;
 const FORMAT: usize = 16;
 /// Where the long form of the format says what its samples are.
 const SUBFORMAT: usize = 24;
-/// What a recorder writes that cannot go back to its header.
-const UNKNOWN: u32 = u32::MAX;
+/// The lengths of a recorder that never came back to its header: nothing yet, and as much as there may ever be, as
+/// ffmpeg, arecord and sox write it into pipes. No file that is read is so long.
+const UNKNOWN: [u32; 5] = [0, 0x7fff_f000, 0x7fff_ffff, 0x8000_0000, u32::MAX];
 
 const INTEGERS: u16 = 1;
 const FLOATS: u16 = 3;
@@ -57,13 +58,29 @@ pub(super) fn plain(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>> {
 
 /// The samples of a chunk that says it is `length` bytes long.
 fn samples(body: &[u8], length: u32, frame: usize) -> Result<&[u8]> {
-    if length == UNKNOWN {
+    if UNKNOWN.contains(&length) && !(length == 0 && parts(body)) {
         return Ok(&body[..body.len() / frame * frame]);
     }
     body.get(..length as usize).ok_or_else(|| {
         let [got, announced] = [body.len(), length as usize].map(|bytes| (bytes / frame) as u64);
         Error::Truncated { got, announced: announced.max(got + 1) }
     })
+}
+
+/// Whether the file ends with chunks and nothing else, which are no samples then: a file may hold no sound and still say
+/// who made it.
+fn parts(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some((name, length)) = chunk(bytes, at) {
+        let printed = name.iter().all(|byte| (b' '..=b'~').contains(byte));
+        let next = (length as usize).checked_next_multiple_of(2).and_then(|length| (at + HEAD).checked_add(length));
+        match next {
+            Some(next) if printed => at = next,
+            _ => return false,
+        }
+    }
+    // The last one may lack the byte that makes its length even.
+    at == bytes.len() || at == bytes.len() + 1
 }
 
 /// The name and the length of the chunk that begins at `at`.

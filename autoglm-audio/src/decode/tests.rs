@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod flac;
+mod mp3;
+
 /// What the header of a WAV file says.
 #[derive(Clone, Copy)]
 struct Wav {
@@ -52,6 +55,21 @@ fn refusal(bytes: &[u8]) -> Error {
     decode(bytes, &Limits::default()).unwrap_err()
 }
 
+/// Why a file is refused, from the outside in.
+fn reasons(bytes: &[u8]) -> String {
+    let error = refusal(bytes);
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+fn stored(name: &str) -> Vec<u8> {
+    std::fs::read(repository().join("autoglm-audio/tests/sounds").join(name)).unwrap()
+}
+
+fn floats(samples: &[f32]) -> Vec<u8> {
+    samples.iter().flat_map(|s| s.to_le_bytes()).collect()
+}
+
 fn sixteen(samples: &[i16]) -> Vec<u8> {
     samples.iter().flat_map(|s| s.to_le_bytes()).collect()
 }
@@ -81,6 +99,24 @@ fn floats_are_what_they_are_beyond_full_scale_too() {
 }
 
 #[test]
+fn floats_too_large_to_be_added_up_are_refused_by_name() {
+    let stereo = Wav { kind: 3, bits: 32, channels: 2, rate: 44_100 };
+    // Two that cancel, one whose sum is infinite, and one that is out of bounds alone.
+    for (bad, value) in [([3e38, -3e38], 3e38f32), ([3e38, 3e38], 3e38), ([1e37, 0.0], 1e37), ([0.0, -2e7], -2e7)] {
+        let refused = refusal(&stereo.file(&floats(&[&[0.5; 4_000][..], &bad, &[0.5; 10]].concat())));
+        let named = matches!(refused, Error::TooLoud { index: 2_000, value: is, .. } if is == f64::from(value));
+        assert!(named, "{bad:?}: {refused}");
+    }
+    let refused = refusal(&stereo.file(&floats(&[0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY])));
+    assert!(matches!(refused, Error::NotANumber { index: 1, value: f32::INFINITY }), "{refused}");
+    // Finite in the file, and not in f32.
+    let refused = refusal(&Wav { kind: 3, bits: 64, ..PCM16 }.file(&1e300f64.to_le_bytes()));
+    assert!(matches!(refused, Error::TooLoud { index: 0, value: 1e300, .. }), "{refused}");
+    let loud = sound(&stereo.file(&floats(&[16_777_216.0; 8_820])));
+    assert!(crate::resample(&loud, 16_000).unwrap().iter().all(|s| s.is_finite()));
+}
+
+#[test]
 fn channels_are_averaged() {
     let stereo = Wav { channels: 2, rate: 44_100, ..PCM16 }.file(&sixteen(&[16_384, -16_384, 8_192, 16_384]));
     assert_eq!(sound(&stereo).samples(), [0.0, 0.375]);
@@ -100,14 +136,21 @@ fn a_sound_without_samples_is_empty() {
 
 #[test]
 fn a_stream_of_unknown_length_is_read_to_its_end() {
-    // What a recorder writes that cannot go back to its header.
-    let streamed = PCM16.lying(&sixteen(&[1, 2, 3]), u32::MAX);
-    assert_eq!(sound(&streamed).samples().len(), 3);
+    // What recorders write that cannot go back to their headers.
+    for length in [0, 0x7fff_f000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        let streamed = PCM16.lying(&sixteen(&[1, 2, 3]), length);
+        assert_eq!(sound(&streamed).samples().len(), 3, "{length:x}");
+        // Silence looks like chunks without names.
+        assert_eq!(sound(&PCM16.lying(&[0; 32_000], length)).samples(), [0.0; 16_000], "{length:x}");
+    }
+    // A sound without samples has a name all the same.
+    let named = [PCM16.file(&[]), chunk(b"LIST", b"INFOINAM\x04\0\0\0abc\0", 16)].concat();
+    assert_eq!(sound(&named).samples(), [0.0; 0]);
 }
 
 #[test]
 fn flac_is_the_wav_and_mp3_is_nearly_so() {
-    let tone = |name: &str| sound(&std::fs::read(repository().join("autoglm-audio/tests/sounds").join(name)).unwrap());
+    let tone = |name: &str| sound(&stored(name));
     let (wav, flac, mp3) = (tone("tone.wav"), tone("tone.flac"), tone("tone.mp3"));
     assert_eq!(wav.samples().len(), 8_000);
     assert_eq!(flac, wav);
@@ -118,15 +161,6 @@ fn flac_is_the_wav_and_mp3_is_nearly_so() {
     let difference: f32 = pairs().map(|(got, want)| (got - want).powi(2)).sum();
     let power: f32 = pairs().map(|(_, want)| want.powi(2)).sum();
     assert!(difference < 0.01 * power, "{}", difference / power);
-}
-
-#[test]
-fn an_mp3_that_does_not_tell_its_length_is_read_to_its_end() {
-    let file = std::fs::read(repository().join("autoglm-audio/tests/sounds/tone.mp3")).unwrap();
-    // The first frame is the one that tells; the next begins as every frame of this file does.
-    let next = (4..file.len() - 1).find(|at| file[*at] == 0xff && file[at + 1] & 0xe0 == 0xe0).unwrap();
-    let heard = sound(&file[next..]);
-    assert!((8_000..12_000).contains(&heard.samples().len()), "{}", heard.samples().len());
 }
 
 #[test]
@@ -162,6 +196,20 @@ fn what_is_no_sound_is_told_apart_from_one_that_is_damaged() {
     for bytes in [&b"\x89PNG\r\n\x1a\n0000"[..], b"hello", b"R", b"\0\0\0\0\0\0\0\0", b"<html>", b"{}", b"OggS\0\x02"] {
         assert!(matches!(refusal(bytes), Error::UnknownFormat), "{bytes:?}");
     }
+}
+
+#[test]
+fn a_file_is_what_it_begins_as_and_not_what_is_somewhere_in_it() {
+    let many = Wav { channels: u16::MAX, bits: 32, ..PCM16 }.file(&[0; 100]);
+    for inner in [PCM16.file(&sixteen(&[1; 8_000])), many, stored("tone.flac")] {
+        for begin in [&b"ID3"[..], b"\xff\xfb", b"\xff\xe0", b"\xff\xfb\x90\x64", b"\xff\xf3\x88\xc4\0\0\0\0"] {
+            let refused = refusal(&[begin, &inner].concat());
+            assert!(!matches!(refused, Error::TooLarge { .. } | Error::NotANumber { .. }), "{begin:?}: {refused}");
+        }
+    }
+    // Behind a tag, too, only what a tag may stand before.
+    let tagged = [b"ID3\x03\0\0\0\0\0\0".to_vec(), PCM16.file(&sixteen(&[1; 8_000]))].concat();
+    assert!(matches!(refusal(&tagged), Error::UnknownFormat));
 }
 
 /// Files that lie or are damaged, and what each is called.
@@ -202,6 +250,8 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("half", good[..good.len() / 2].to_vec()),
         ("header alone", good[..44].to_vec()),
         ("NaN", Wav { kind: 3, bits: 32, ..PCM16 }.file(&f32::NAN.to_le_bytes())),
+        ("1e37", Wav { kind: 3, bits: 32, rate: 44_100, ..PCM16 }.file(&floats(&[1e37; 4_000]))),
+        ("largest floats", Wav { kind: 3, bits: 32, rate: 44_100, ..PCM16 }.file(&floats(&[f32::MAX; 4_000]))),
         ("FLAC alone", b"fLaC".to_vec()),
         ("FLAC of nothing", [b"fLaC\x80\0\0\x22".to_vec(), vec![0; 34]].concat()),
         ("FLAC of ones", [b"fLaC\x80\0\0\x22".to_vec(), vec![255; 34]].concat()),
@@ -226,7 +276,10 @@ fn files_that_lie_are_errors_of_one_line_or_sounds_within_the_limits() {
     assert!(files.len() >= 40, "{}", files.len());
     for (name, bytes) in files {
         match decode(&bytes, &Limits::default()) {
-            Ok(sound) => assert!(sound.seconds() <= 630.0, "{name}"),
+            Ok(sound) => {
+                assert!(sound.seconds() <= 630.0, "{name}");
+                assert!(crate::resample(&sound, 16_000).is_ok(), "{name}");
+            }
             Err(error) => {
                 let line = error.to_string();
                 assert!(!line.is_empty() && line.len() < 200 && !line.contains('\n'), "{name}: {line}");

@@ -182,7 +182,27 @@ fn what_is_too_short_for_a_row_has_none() {
     let mut chunker = encoder.chunker();
     let refused = chunker.push(&encoder, &run, &[0.0, f32::NAN]);
     assert!(matches!(refused, Err(Error::NotANumber { index: 1, .. })), "{refused:?}");
+    chunker.push(&encoder, &run, &[0.0; 3]).unwrap();
+    let refused = chunker.push(&encoder, &run, &[0.0, 0.0, 3.4e38]);
+    assert!(matches!(refused, Err(Error::TooLoud { index: 5, .. })), "{refused:?}");
     assert!(chunker.finish(&encoder, &run).unwrap().is_empty());
+}
+
+#[test]
+fn a_recording_that_lost_a_window_gives_no_rows() {
+    let workers = Workers::new(1).unwrap();
+    let run = Run::new(&workers);
+    let encoder = Case::open("ears".into()).encoder;
+    // Its windows are twice as long as those of the encoder, which refuses the first one.
+    let config = encoder.features.config().clone();
+    let mut chunker = Chunker::new(&FeatureConfig { chunk_length: 2 * config.chunk_length, ..config.clone() });
+    chunker.push(&encoder, &run, &[0.1; 20_000]).unwrap();
+    let refused = chunker.push(&encoder, &run, &vec![0.1; 2 * config.window()]);
+    assert!(matches!(refused, Err(Error::Core(autoglm_core::Error::Rows { .. }))), "{refused:?}");
+    let refused = chunker.push(&encoder, &run, &[0.1]);
+    assert!(matches!(refused, Err(Error::BrokenRecording)), "{refused:?}");
+    assert!(matches!(chunker.approximate(&encoder, &run), Err(Error::BrokenRecording)));
+    assert!(matches!(chunker.finish(&encoder, &run), Err(Error::BrokenRecording)));
 }
 
 #[test]

@@ -104,3 +104,15 @@ fn more_than_a_window_is_an_error() {
     let refused = features.log_mel(&Run::new(&workers), &vec![0.0; 480_001]);
     assert!(matches!(refused, Err(crate::Error::Core(autoglm_core::Error::Rows { got: 480_001, .. }))));
 }
+
+#[test]
+fn what_is_no_number_is_not_silence() {
+    let workers = Workers::new(1).unwrap();
+    let features = Features::new(FeatureConfig::from_json(None, None).unwrap());
+    for bad in [f32::NAN, f32::INFINITY] {
+        let refused = features.log_mel(&Run::new(&workers), &[0.0, 0.5, bad]);
+        assert!(matches!(refused, Err(crate::Error::NotANumber { index: 2, .. })), "{refused:?}");
+    }
+    let refused = features.log_mel(&Run::new(&workers), &[f32::MAX]);
+    assert!(matches!(refused, Err(crate::Error::TooLoud { index: 0, .. })), "{refused:?}");
+}

@@ -8,6 +8,8 @@
 
 use autoglm_audio::{Limits, Sound, decode, resample};
 
+mod flac;
+
 /// What became of the damaged files of one format.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Outcome {
@@ -24,19 +26,43 @@ const SOUNDS: [&[u8]; 3] =
 /// Small enough that a file that lies about its length is found out in a moment.
 const LIMITS: Limits = Limits { bytes: 1 << 20, channels: 8, seconds: 20, samples: 1 << 21 };
 
-/// Damages a sound file `count` times; every second one is a WAV. `seed` makes the sequence; case `i` does not
+const FLAC: usize = 1;
+
+/// A second WAV file: floats, whose damage makes numbers of any size, at a rate that is resampled.
+fn floats() -> Vec<u8> {
+    const SAMPLES: u32 = 4_000;
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + 4 * SAMPLES).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x03\0\x01\0");
+    for number in [44_100u32, 4 * 44_100, 32 << 16 | 4] {
+        file.extend(number.to_le_bytes());
+    }
+    file.extend(b"data");
+    file.extend((4 * SAMPLES).to_le_bytes());
+    file.extend((0..SAMPLES).flat_map(|i| (i as f32 / 20.0).sin().to_le_bytes()));
+    file
+}
+
+/// Damages a sound file `count` times; every second one is a WAV, and every second FLAC is damaged inside of a frame
+/// whose checksum is made right again, so that the decoder sees it. `seed` makes the sequence; case `i` does not
 /// depend on `count`.
 ///
 /// # Panics
 /// When a law is broken, or the reader itself panics.
 pub(crate) fn sounds(seed: u64, count: usize) -> [Outcome; SOUNDS.len()] {
     let mut outcomes = [Outcome::default(); SOUNDS.len()];
+    let (floats, frames) = (floats(), flac::frames(SOUNDS[FLAC]));
     for case in 0..count {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ case as u64);
         let which = if rng.bool() { 0 } else { rng.usize(..SOUNDS.len()) };
-        let mut bytes = SOUNDS[which].to_vec();
-        for _ in 0..rng.usize(1..5) {
-            damage(&mut bytes, &mut rng);
+        let other = rng.bool();
+        let mut bytes = if which == 0 && other { floats.clone() } else { SOUNDS[which].to_vec() };
+        if which == FLAC && other {
+            flac::damage(&mut bytes, &frames[rng.usize(..frames.len())], &mut rng);
+        } else {
+            for _ in 0..rng.usize(1..5) {
+                damage(&mut bytes, &mut rng);
+            }
         }
         match decode(&bytes, &LIMITS) {
             Ok(sound) => {
