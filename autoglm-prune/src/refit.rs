@@ -6,9 +6,10 @@ use faer::{Mat, Side};
 use crate::obs::singular;
 use crate::{Gram, Result};
 
-/// λ as a share of the mean of G's diagonal. It draws the answer towards the weights that were there, not towards
-/// zero, so it does no harm where rows say nothing.
-const DAMPING: f64 = 1e-6;
+/// λ as a share of the mean of G's diagonal, where there are as many neurons as rows or more. It draws the answer
+/// towards the weights that were there, not towards zero. With r rows to a neuron it is r² times smaller: what few
+/// rows say is half noise, and what many say is not to be bent.
+const DAMPING: f64 = 1e-2;
 
 /// What a network narrowed to `kept` places of `neurons` computes, and how far from before.
 pub(crate) struct Fit {
@@ -22,7 +23,8 @@ pub(crate) struct Fit {
 pub(crate) fn fit(kept: &[usize], neurons: &[usize], gram: &Gram, down: &Mat<f64>, refit: bool) -> Result<Fit> {
     let f = neurons.len();
     let g = Mat::from_fn(f, f, |a, b| gram.product(neurons[a], neurons[b]));
-    let lambda = DAMPING * g.diagonal().column_vector().sum() / f.max(1) as f64;
+    let scarcity = (f as f64 / gram.rows().max(1) as f64).min(1.0);
+    let lambda = DAMPING * scarcity.powi(2) * g.diagonal().column_vector().sum() / f.max(1) as f64;
     let towards = down * &g; // (c, f)
     let inner = |a: &Mat<f64>, b: &Mat<f64>| -> f64 {
         (0..a.ncols()).map(|j| a.col_as_slice(j).iter().zip(b.col_as_slice(j)).map(|(a, b)| a * b).sum::<f64>()).sum()

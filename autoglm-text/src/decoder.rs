@@ -191,8 +191,7 @@ impl DecoderLayer {
     pub fn whole(&self, run: &Run<'_>, config: &TextConfig, input: &DecoderInput) -> Result<Tensor> {
         let rope = config.rope()?;
         let angles = [rope.angles(input.positions())];
-        let mut cache =
-            DenseCache::new(1, config.num_key_value_heads, config.head_dim, input.len(), KvFormat::F32);
+        let mut cache = DenseCache::new(1, config.num_key_value_heads, config.head_dim, input.len(), KvFormat::F32);
         self.forward(run, 0, input.rows(), &rope, &angles, &mut [(input, &mut cache)])
     }
 

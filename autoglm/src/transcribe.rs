@@ -31,10 +31,7 @@ impl Model {
     pub fn transcribe(&self, sound: Part) -> Result<String> {
         let prompt = self.transcription_prompt().ok_or(Error::NoTranscripts)?;
         if !matches!(sound, Part::Audio(_) | Part::Samples { .. }) {
-            return Err(Error::ModalityOff {
-                modality: "words and pictures as sounds",
-                why: "they cannot be heard",
-            });
+            return Err(Error::ModalityOff { modality: "words and pictures as sounds", why: "they cannot be heard" });
         }
         let mut session = self.session();
         session.push(sound)?;

@@ -57,6 +57,9 @@ pub(crate) enum Error {
     Prune(#[from] autoglm_prune::Error),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// A file of calibration lines; nothing was done yet.
+    #[error("cannot read {}", path.display())]
+    Calibration { path: PathBuf, source: io::Error },
     /// A line of a calibration file.
     #[error("line {number} of {} is no calibration line", path.display())]
     Line { path: PathBuf, number: usize, source: serde_json::Error },
@@ -73,7 +76,12 @@ impl Error {
     /// The exit status: 2 for what was asked wrongly, as for a command line that is none, and 1 for what went wrong.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Line { .. } | Self::Exists { .. } | Self::NoName { .. } | Self::Precision { .. } => 2,
+            Self::Usage(_)
+            | Self::Calibration { .. }
+            | Self::Line { .. }
+            | Self::Exists { .. }
+            | Self::NoName { .. }
+            | Self::Precision { .. } => 2,
             _ => 1,
         }
     }

@@ -140,11 +140,53 @@ fn step(op: &str, layer: Option<usize>, kept: &Value) -> Value {
     json!({ "op": op, "layer": layer, "kept": kept })
 }
 
+impl Arguments {
+    /// For a checkpoint whose networks have `ffn` neurons, a multiple of eight.
+    pub(crate) fn narrower(
+        model: PathBuf,
+        out: PathBuf,
+        ffn: usize,
+        criterion: Criterion,
+        (seed, lines): (u64, u32),
+        eval: PathBuf,
+    ) -> Self {
+        Self {
+            model,
+            out: Some(out),
+            drop: None,
+            ffn: Some(ffn),
+            ffn_multiple: 8,
+            layers: None,
+            protect: None,
+            vocab: None,
+            criterion,
+            refit: None,
+            calib: None,
+            eval: Some(eval),
+            seed,
+            lines: Some(lines),
+            plan: false,
+            threads: None,
+        }
+    }
+}
+
+/// Makes a smaller checkpoint and prints what was done.
+///
+/// # Errors
+/// As for [`make`].
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    println!("{:#}", make(arguments)?);
+    Ok(())
+}
+
+/// Makes a smaller checkpoint. → `prune.json`.
+///
 /// # Errors
 /// - What was asked for makes no sense for this checkpoint, or `--out` exists: exit status 2, nothing is written.
 /// - The checkpoint is damaged, or quantised already.
 /// - A file cannot be read or written, for example because the disk is full: nothing is left behind.
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let set = calibration::read(arguments.calib.as_deref())?.shuffled(arguments.seed, arguments.lines);
     let held_out = arguments.eval.as_deref().map(|path| calibration::read(Some(path))).transpose()?;
     if let Some(out) = arguments.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
@@ -175,6 +217,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             *into = transcripts;
         }
+        if job.drop == Some(Dropped::Vision) {
+            // What is left has one axis of positions, and a picture's rows stand on three.
+            questions.retain(|question| question.tokens.iter().all(Option::is_some));
+            if held_out.is_some() && questions.is_empty() {
+                return Err(Error::Usage("--drop vision: every line to compare by has a picture".to_owned()));
+            }
+        }
     }
     let kept = match job.layers {
         Some(keep) => {
@@ -201,8 +250,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }),
     };
     let Some(out) = arguments.out.as_ref().filter(|_| !arguments.plan) else {
-        println!("{report:#}");
-        return Ok(());
+        return Ok(report);
     };
     publish(out, |directory| {
         let steps = output.write(directory, &inventory, &narrow, &shown, &kept)?;
@@ -216,8 +264,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         write_file(&directory.join("prune.json"), format!("{report:#}\n").as_bytes())
     })?;
-    println!("{report:#}");
-    Ok(())
+    Ok(report)
 }
 
 /// Lines that layers are judged by: every candidate runs the whole model over them.
@@ -227,7 +274,10 @@ impl Job {
     fn of(arguments: &Arguments, files: &Files, inventory: &Inventory, text: &TextConfig) -> Result<Self> {
         let usage = |why: String| Err(Error::Usage(why));
         let (f, n) = (text.intermediate_size, text.num_hidden_layers);
-        if arguments.drop.is_none() && arguments.ffn.is_none() && arguments.layers.is_none() && arguments.vocab.is_none()
+        if arguments.drop.is_none()
+            && arguments.ffn.is_none()
+            && arguments.layers.is_none()
+            && arguments.vocab.is_none()
         {
             return usage("name something to go: --drop, --ffn, --layers or --vocab".to_owned());
         }
@@ -241,7 +291,9 @@ impl Job {
         if let Some(keep) = arguments.layers {
             let least = protect[0].saturating_add(protect[1]).max(1);
             if keep < least || keep > n {
-                return usage(format!("--layers {keep}: from the {least} that are protected to the {n} that there are"));
+                return usage(format!(
+                    "--layers {keep}: from the {least} that are protected to the {n} that there are"
+                ));
             }
         }
         match arguments.drop {

@@ -19,8 +19,12 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     write().map_err(Error::file("write", path))
 }
 
+/// What stands in a directory that is being filled. Whoever fills it holds a lock on it, which ends with the process,
+/// however that ends.
+const INCOMPLETE: &str = ".incomplete";
+
 /// Lets `write` fill a hidden directory beside `out` and gives it that name when all of it is on
-/// the disk. If `write` fails, nothing is left.
+/// the disk. If `write` fails, nothing is left; what a killed run left, the next one for the same name removes.
 pub(crate) fn publish(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let name = out.file_name().ok_or_else(|| Error::NoName { path: out.to_owned() })?;
     if out.symlink_metadata().is_ok() {
@@ -29,12 +33,33 @@ pub(crate) fn publish(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Re
     let parent = out.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let directory =
         hidden_directory(parent, &name.to_string_lossy()).map_err(Error::file("create a directory in", parent))?;
+    let mark = directory.path().join(INCOMPLETE);
+    let lock = File::create_new(&mark).and_then(|lock| lock.lock().map(|()| lock));
+    let lock = lock.map_err(Error::file("create", &mark))?;
+    remove_abandoned(parent, &name.to_string_lossy());
     write(directory.path())?;
+    fs::remove_file(&mark).map_err(Error::file("remove", &mark))?;
+    drop(lock);
     sync_directory(directory.path())?;
     fs::rename(directory.path(), out).map_err(Error::file("create", out))?;
     // The temporary name is gone, so there is nothing left to clean up under it.
     let _ = directory.keep();
     sync_directory(parent)
+}
+
+/// Removes what killed runs left. What cannot be removed is nobody's harm, so failures are not told.
+fn remove_abandoned(parent: &Path, name: &str) {
+    let prefix = format!(".{name}-");
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        // Only what is marked as ours, and whose owner no longer holds the mark.
+        let mark = File::open(entry.path().join(INCOMPLETE));
+        if mark.is_ok_and(|mark| mark.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn hidden_directory(parent: &Path, name: &str) -> std::io::Result<tempfile::TempDir> {
@@ -89,6 +114,28 @@ mod tests {
         });
         assert!(failure.is_err());
         assert_eq!(entries(parent.path()), 0);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_goes_with_the_next_and_nothing_else_does() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str, marked: bool| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("half"), b"half").unwrap();
+            marked.then(|| File::create(path.join(INCOMPLETE)).unwrap())
+        };
+        drop(make(".a-killed", true));
+        let running = make(".a-running", true).unwrap();
+        running.lock().unwrap();
+        make(".a-of-somebody-else", false);
+        drop(make(".b-killed", true));
+        publish(&parent.path().join("a"), |_| Ok(())).unwrap();
+        let mut left: Vec<String> =
+            fs::read_dir(parent.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, [".a-of-somebody-else", ".a-running", ".b-killed", "a"]);
+        assert_eq!(entries(&parent.path().join("a")), 0, "the mark is gone");
     }
 
     #[test]

@@ -108,7 +108,8 @@ unsafe fn eight<const M: usize, const W: usize>(
             // SAFETY: as above.
             let w = |j: usize| _mm256_xor_si256(unsafe { _mm256_loadu_si256(at.add(32 * j).cast()) }, offset);
             // SAFETY: the caller's promise; four activations from an input that has four after it.
-            let a = |m: usize| unsafe { _mm256_set1_epi32(a.as_ptr().add(m * k + step).cast::<i32>().read_unaligned()) };
+            let a =
+                |m: usize| unsafe { _mm256_set1_epi32(a.as_ptr().add(m * k + step).cast::<i32>().read_unaligned()) };
             let products = |size, w, a| _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(a, w)), ones);
             for j in (0..W).step_by(2) {
                 // Prefetching an address reads nothing.
@@ -116,9 +117,9 @@ unsafe fn eight<const M: usize, const W: usize>(
             }
             if M == 1 {
                 let a = a(0);
-                for j in 0..W {
+                for (j, acc) in acc[0].iter_mut().enumerate() {
                     let w = w(j);
-                    acc[0][j] = _mm256_add_epi32(acc[0][j], products(_mm256_abs_epi8(w), w, a));
+                    *acc = _mm256_add_epi32(*acc, products(_mm256_abs_epi8(w), w, a));
                 }
             } else {
                 let w: [__m256i; W] = std::array::from_fn(w);

@@ -81,12 +81,18 @@ fn the_fit_is_the_least_squares_of_a_dense_solver() {
     let gram = case.gram(true);
     let shrunk = case.shrink(&gram, 16, Criterion::Obs, true).unwrap();
     // The same with every row written out: √ω x_S, and below it √λ times one for each neuron.
-    let lambda = 1e-6 * (0..F).map(|j| gram.product(j, j)).sum::<f64>() / F as f64;
+    let lambda = 1e-2 * (F as f64 / 200.0).powi(2) * (0..F).map(|j| gram.product(j, j)).sum::<f64>() / F as f64;
     let rows = case.weights.len();
     let root = |t: usize| f64::from(case.weights[t]).sqrt();
     let left = Mat::from_fn(rows + 16, 16, |t, s| match t.checked_sub(rows) {
         None => root(t) * f64::from(case.x[t * F + shrunk.kept[s]]),
-        Some(at) => if at == s { lambda.sqrt() } else { 0.0 },
+        Some(at) => {
+            if at == s {
+                lambda.sqrt()
+            } else {
+                0.0
+            }
+        }
     });
     let right = Mat::from_fn(rows + 16, C, |t, i| match t.checked_sub(rows) {
         None => root(t) * (0..F).map(|j| f64::from(case.down[i][j]) * f64::from(case.x[t * F + j])).sum::<f64>(),
@@ -175,7 +181,7 @@ fn what_changes_nothing_goes_first_and_nothing_changes() {
 
 #[test]
 fn a_neuron_that_others_can_stand_for_goes_and_never_both_of_two() {
-    let mut case = Case::new(30, 400);
+    let mut case = Case::new(30, 8000);
     // What no look at the weights tells: activation 5 is the sum of 6 and 7, and 1 is almost 2.
     for row in case.x.chunks_exact_mut(F) {
         row[5] = row[6] + row[7];

@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// How keys and values are held [default: as the precision has it]
     #[arg(long, value_parser = kv)]
     kv: Option<KvFormat>,
+    /// Another checkpoint of the same kind, such as a pruned one [default: models/autoglm-tiny]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
     /// A directory with an `eval.json` and the screens it names [default: models/autoglm-tiny/eval]
     #[arg(long, value_name = "DIR")]
     screens: Option<PathBuf>,
@@ -113,7 +116,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let folder = arguments.screens.clone().unwrap_or_else(|| checkpoint.join("eval"));
     let set = read_set(&folder.join("eval.json"))?;
     let options = OpenOptions::default().precision(arguments.precision).kv_format(arguments.kv);
-    let model = Model::open_with(checkpoint, &options)?;
+    let model = Model::open_with(arguments.model.as_ref().unwrap_or(&checkpoint), &options)?;
     let stored = arguments.precision.map_or("as stored", Precision::name);
     println!("autoglm-tiny ({stored}) on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
     for (name, thinking) in [("with thinking", Thinking::Free), ("without", Thinking::Skipped)] {
@@ -123,6 +126,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What is asked on the first `count` of the screens in `folder`, and the screen.
+pub(crate) fn questions(folder: &Path, count: usize) -> Result<Vec<(String, PathBuf)>> {
+    let set = read_set(&folder.join("eval.json"))?;
+    Ok(set.screens.into_iter().take(count).map(|screen| (screen.prompt, folder.join(screen.file))).collect())
 }
 
 fn read_set(path: &Path) -> Result<Set> {

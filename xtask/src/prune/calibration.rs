@@ -49,11 +49,11 @@ impl Set {
 /// It cannot be read, or a line is none.
 pub(super) fn read(path: Option<&Path>) -> Result<Set> {
     let path = path.map_or_else(|| crate::workspace::root().join(DEFAULT), Path::to_owned);
-    let size = std::fs::metadata(&path).map_err(Error::file("read", &path))?.len();
+    let size = std::fs::metadata(&path).map_err(|source| Error::Calibration { path: path.clone(), source })?.len();
     if size > FILE_BYTES {
         return Err(Error::Usage(format!("{} has {size} bytes; {FILE_BYTES} are the most", path.display())));
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Calibration { path: path.clone(), source })?;
     let line = |(number, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|source| Error::Line { path: path.clone(), number: number + 1, source })
     };

@@ -38,9 +38,8 @@ pub(super) fn all_through(
     rows: &[Tensor],
     transcripts: &[Transcript],
 ) -> Result<Vec<Tensor>> {
-    let one = |(rows, transcript): (&Tensor, &Transcript)| {
-        Ok(layer.whole(run, config, &input(rows, &transcript.input)?)?)
-    };
+    let one =
+        |(rows, transcript): (&Tensor, &Transcript)| Ok(layer.whole(run, config, &input(rows, &transcript.input)?)?);
     rows.iter().zip(transcripts).map(one).collect()
 }
 
@@ -77,8 +76,7 @@ impl Sink for Collect {
         });
         let weights = weights.transpose()?;
         let mut gram = self.gram.lock().unwrap_or_else(PoisonError::into_inner);
-        with_rows(x, |x| gram.add(x, weights.as_deref()))?
-            .map_err(|failure| candle_core::Error::wrap(failure).into())
+        with_rows(x, |x| gram.add(x, weights.as_deref()))?.map_err(|failure| candle_core::Error::wrap(failure).into())
     }
 }
 

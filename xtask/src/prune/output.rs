@@ -82,7 +82,8 @@ impl Output {
                     }
                 }
                 let prefix = format!("{}.layers.", text.prefix());
-                let rest = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('.')).map_or("", |(_, rest)| rest);
+                let rest =
+                    name.strip_prefix(&prefix).and_then(|rest| rest.split_once('.')).map_or("", |(_, rest)| rest);
                 let spec = TensorSpec::new(names.name(&format!("{prefix}{new}.{rest}")), shape).stored_as(dtype);
                 layers[new].push(Piece { spec, from: name.to_owned() });
                 continue;

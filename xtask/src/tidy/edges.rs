@@ -24,6 +24,7 @@ const ROOMS: &[Room] = &[
     room("autoglm-audio", Some(2), &["autoglm-core"]),
     room("autoglm-fusion", Some(2), &["autoglm-core"]),
     room("autoglm-kvcache", Some(2), &["autoglm-core", "autoglm-kernels"]),
+    room("autoglm-prune", Some(2), &[]),
     room("autoglm-quant", Some(2), &["autoglm-core", "autoglm-kernels"]),
     room("autoglm-text", Some(2), &["autoglm-core"]),
     room("autoglm-vision", Some(2), &["autoglm-core"]),
@@ -54,13 +55,18 @@ const ROOMS: &[Room] = &[
             "autoglm-fusion",
             "autoglm-kernels",
             "autoglm-kvcache",
+            "autoglm-prune",
             "autoglm-quant",
             "autoglm-text",
             "autoglm-tiny",
             "autoglm-vision",
         ],
     ),
-    room("xtask", None, &["autoglm", "autoglm-core", "autoglm-kernels", "autoglm-quant"]),
+    room(
+        "xtask",
+        None,
+        &["autoglm", "autoglm-core", "autoglm-kernels", "autoglm-prune", "autoglm-quant", "autoglm-text"],
+    ),
 ];
 
 /// Imports nothing and contains no code, so it may stand below anyone who names it.

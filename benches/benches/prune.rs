@@ -1,0 +1,48 @@
+//! Sums of activations and narrowing a feed-forward network, at a sixteenth of the real one's width.
+//!
+//! Throughput is multiply-adds of the lower triangle for sums, and neurons that go for narrowing, whose cost grows with
+//! the third power of the width.
+
+use std::hint::black_box;
+
+use autoglm_prune::{Criterion as Chosen, FeedForward, Gram, Target, shrink};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+const F: usize = 856;
+const C: usize = 256;
+const ROWS: usize = 2048;
+
+fn pruning(criterion: &mut Criterion) {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut numbers = |n: usize| -> Vec<f32> { (0..n).map(|_| random.f32() - 0.5).collect() };
+    let (x, gate, up, down) = (numbers(ROWS * F), numbers(F * C), numbers(F * C), numbers(C * F));
+    let mut group = criterion.benchmark_group(format!("prune/{F}"));
+    group.sample_size(10).throughput(Throughput::Elements((ROWS * F * (F + 1) / 2) as u64));
+    let mut gram = Gram::new(F).expect("room");
+    group.bench_function("sums", |b| {
+        b.iter(|| {
+            gram = Gram::new(F).expect("room");
+            gram.add(black_box(&x), None).expect("numbers");
+        });
+    });
+    let row = |of: &[f32], k: usize, i: usize, into: &mut Vec<f32>| {
+        into.clear();
+        into.extend_from_slice(&of[i * k..][..k]);
+    };
+    let network = FeedForward {
+        width: F,
+        outputs: C,
+        gate: &|j, into| row(&gate, C, j, into),
+        up: &|j, into| row(&up, C, j, into),
+        down: &|i, into| row(&down, F, i, into),
+    };
+    let to = F * 4 / 5;
+    group.throughput(Throughput::Elements((F - to) as u64));
+    for chosen in [Chosen::Obs, Chosen::Wanda] {
+        let target = Target { to, criterion: chosen, refit: true, seed: 0 };
+        group.bench_function(chosen.name(), |b| b.iter(|| shrink(black_box(&network), &gram, target)));
+    }
+}
+
+criterion_group!(benches, pruning);
+criterion_main!(benches);
