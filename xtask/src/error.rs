@@ -63,6 +63,9 @@ pub(crate) enum Error {
     /// A line of a calibration file.
     #[error("line {number} of {} is no calibration line", path.display())]
     Line { path: PathBuf, number: usize, source: serde_json::Error },
+    /// A weight that a narrower format does not hold.
+    #[error("a weight of `{tensor}` is {value}, which {format} does not hold")]
+    Range { tensor: String, value: f32, format: &'static str },
     #[error("weights in memory are no checkpoint")]
     Safetensors { source: safetensors::SafeTensorError },
     /// What was asked for makes no sense; nothing was done.

@@ -1,9 +1,10 @@
-//! Quantised checkpoints: made once, opened at once.
+//! Checkpoints in other formats: quantised once and opened at once, or other floats.
 //!
 //! Weights are read, quantised and written matrix by matrix, so memory holds one packed matrix and a
 //! row per thread; the directory takes its final name only when it is complete.
 
 mod compressed_tensors;
+mod hf;
 mod packed;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -11,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use autoglm::Inventory;
-use autoglm_core::{Files, Run, Workers};
+use autoglm_core::{Files, FloatType, Run, Workers};
 use autoglm_kernels::Isa;
 use autoglm_kernels::layout::Layout;
 use autoglm_quant::{Manifest, Scheme};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::publish::{publish, write_file};
 
 /// Files beside the weights that go along as they are.
@@ -39,7 +40,9 @@ const COMPANIONS: &[&str] = &[
 /// A tokenizer of 150 000 merges takes 20 MB.
 const COMPANION_BYTES: usize = 128 << 20;
 
-/// Write a quantised copy of a checkpoint of floats.
+/// Write a copy of a checkpoint of floats in another format.
+///
+/// `hf` is a checkpoint like the one it came from, with other floats.
 ///
 /// `packed` is this project's own: the file holds what the kernels of one family of processors read,
 /// in their order, and is used where it lies in the mapped file. `autoglm run --model` opens it by
@@ -61,7 +64,7 @@ pub(crate) struct Arguments {
     /// Who is to read it
     #[arg(long, value_enum)]
     format: Format,
-    /// What the weights become
+    /// What the weights become: bf16, f16 or f32 with `hf`, the others with the other formats
     #[arg(long, value_enum)]
     precision: Precision,
     /// For `packed`: the processors it is for [default: this machine's]
@@ -74,6 +77,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
+    /// Everyone: Hugging Face's own layout, in files of five gigabytes
+    Hf,
     /// This project: the kernels' own order, opened at once
     Packed,
     /// vLLM and transformers, with the package of this name: `int8` as W8A8 with one step per output,
@@ -90,6 +95,11 @@ pub(crate) enum Precision {
     Int8,
     /// 4-bit integers; 8 bits for the output layer, pictures and sounds
     Int4,
+    /// The upper half of an f32
+    Bf16,
+    /// Half-precision floats
+    F16,
+    F32,
 }
 
 impl Precision {
@@ -98,15 +108,32 @@ impl Precision {
             Self::Mixed => "mixed",
             Self::Int8 => "int8",
             Self::Int4 => "int4",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
         }
     }
 
-    fn scheme(self) -> Scheme {
+    fn scheme(self) -> Result<Scheme> {
         match self {
-            Self::Mixed => Scheme::mixed(),
-            Self::Int8 => Scheme::int8(),
-            Self::Int4 => Scheme::int4(),
+            Self::Mixed => Ok(Scheme::mixed()),
+            Self::Int8 => Ok(Scheme::int8()),
+            Self::Int4 => Ok(Scheme::int4()),
+            Self::Bf16 | Self::F16 | Self::F32 => Err(self.unknown_to("packed", "mixed, int8 and int4")),
         }
+    }
+
+    fn float(self) -> Result<FloatType> {
+        match self {
+            Self::Bf16 => Ok(FloatType::Bf16),
+            Self::F16 => Ok(FloatType::F16),
+            Self::F32 => Ok(FloatType::F32),
+            Self::Mixed | Self::Int8 | Self::Int4 => Err(self.unknown_to("hf", "bf16, f16 and f32")),
+        }
+    }
+
+    fn unknown_to(self, format: &'static str, known: &'static str) -> Error {
+        Error::Precision { format, precision: self.name(), known }
     }
 }
 
@@ -129,10 +156,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let config = match arguments.format {
             Format::Packed => {
                 let layout = arguments.layout.unwrap_or_else(|| Layout::of(Isa::best()));
-                let (precision, scheme) = (arguments.precision.name().to_owned(), arguments.precision.scheme());
+                let (precision, scheme) = (arguments.precision.name().to_owned(), arguments.precision.scheme()?);
                 let manifest = Manifest { precision, scheme, layout };
                 written = packed::write(&inventory, &manifest, &run, &directory.join("model.safetensors"))?;
                 manifest.written_into(inventory.config.clone())
+            }
+            Format::Hf => {
+                let (config, bytes) = hf::write(&inventory, arguments.precision.float()?, directory)?;
+                written = bytes;
+                config
             }
             Format::CompressedTensors => {
                 let kind = compressed_tensors::Kind::of(arguments.precision)?;

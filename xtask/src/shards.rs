@@ -69,6 +69,11 @@ impl Shards {
         Self { directory: directory.to_owned(), waiting: files.into_iter(), open: None, index }
     }
 
+    /// How many files there will be, the index not counted.
+    pub(crate) fn files(&self) -> usize {
+        self.waiting.len() + usize::from(self.open.is_some())
+    }
+
     /// Lets `write` write the next tensor.
     ///
     /// # Errors

@@ -43,11 +43,7 @@ impl Kind {
         match precision {
             Precision::Int8 => Ok(Self::W8A8),
             Precision::Int4 => Ok(Self::W4A16),
-            Precision::Mixed => Err(Error::Precision {
-                format: "compressed-tensors",
-                precision: precision.name(),
-                known: "int8 and int4",
-            }),
+            other => Err(other.unknown_to("compressed-tensors", "int8 and int4")),
         }
     }
 
@@ -146,7 +142,7 @@ pub(super) fn write(inventory: &Inventory, kind: Kind, run: &Run<'_>, path: &Pat
             None => Item::Plain(spec, info.dtype),
         });
     }
-    let bytes = |spec: &TensorSpec| super::packed::size(spec);
+    let bytes = |spec: &TensorSpec| crate::shards::bytes(spec);
     // Whatever would leave what follows it at an odd address goes last.
     items.sort_by_key(|item| item.tensors(kind).iter().any(|spec| bytes(spec) % 8 != 0));
     let tensors: Vec<TensorSpec> = items.iter().flat_map(|item| item.tensors(kind)).collect();

@@ -13,6 +13,7 @@ use autoglm_quant::{Format, Manifest, Packed, Packing, Parts, Placement};
 
 use super::Progress;
 use crate::error::{Error, Result};
+use crate::shards::bytes as bytes_of;
 use crate::tensor_file::{Place, TensorFile};
 
 /// Something that is written in one piece.
@@ -48,7 +49,7 @@ impl Item<'_> {
 pub(super) fn write(inventory: &Inventory, manifest: &Manifest, run: &Run<'_>, path: &Path) -> Result<u64> {
     let items = items(inventory, manifest)?;
     let tensors: Vec<TensorSpec> = items.iter().flat_map(Item::tensors).collect();
-    let bytes = tensors.iter().map(size).sum();
+    let bytes = tensors.iter().map(bytes_of).sum();
     let failed = |source| Error::File { action: "write", path: path.to_owned(), source };
     let mut file = TensorFile::create(path, tensors.into_iter(), Place::Aligned).map_err(failed)?;
     let mut progress = Progress::new(items.iter().map(Item::weights).sum());
@@ -110,10 +111,6 @@ fn items<'a>(inventory: &'a Inventory, manifest: &Manifest) -> Result<Vec<Item<'
     }
     items.append(&mut packed);
     Ok(items)
-}
-
-pub(super) fn size(spec: &TensorSpec) -> u64 {
-    spec.shape.iter().map(|d| *d as u64).product::<u64>() * spec.dtype.map_or(0, |dtype| dtype.bitsize()) as u64 / 8
 }
 
 fn quantised(

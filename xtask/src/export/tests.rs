@@ -365,3 +365,32 @@ fn compressed_tensors_have_the_names_and_shapes_of_the_convention_and_are_refuse
     let failure = run(&Arguments { model, out, format, precision, layout: None, threads: None }).unwrap_err();
     assert_eq!(one_line(&failure), "`compressed-tensors` has no mixed; it takes int8 and int4");
 }
+
+#[test]
+fn other_floats_are_the_same_numbers_in_another_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let hf = |model: &Path, precision: Precision| {
+        let out = folder.path().join(format!("{}-{}", model.file_name().unwrap().to_str().unwrap(), precision.name()));
+        let (model, format) = (model.to_owned(), Format::Hf);
+        run(&Arguments { model, out: out.clone(), format, precision, layout: None, threads: Some(2) }).map(|()| out)
+    };
+    // What f16 becomes in f32 and back is what it was, in numbers and in bytes.
+    let wide = hf(&tiny(), Precision::F32).unwrap();
+    let at_load = Model::open_with(tiny(), &OpenOptions::default().precision(Stored::F32).threads(2)).unwrap();
+    assert!(logits(&open(&wide).unwrap()) == logits(&at_load));
+    let config: Value = serde_json::from_slice(&fs::read(wide.join("config.json")).unwrap()).unwrap();
+    for at in ["/dtype", "/text_config/dtype", "/vision_config/dtype", "/audio_config/dtype"] {
+        assert_eq!(config.pointer(at), Some(&json!("float32")), "{at}");
+    }
+    let back = hf(&wide, Precision::F16).unwrap();
+    let [old, new] = [tiny(), back].map(|dir| Checkpoint::open(&Files::directory(&dir).unwrap()).unwrap());
+    for tensor in old.tensors() {
+        assert!(old.bytes(&tensor.name).unwrap()[..] == new.bytes(&tensor.name).unwrap()[..], "{}", tensor.name);
+    }
+    for (format, precision) in [(Format::Hf, Precision::Int8), (Format::Packed, Precision::F16)] {
+        let (model, out) = (tiny(), folder.path().join("refused"));
+        let failure = run(&Arguments { model, out, format, precision, layout: None, threads: None }).unwrap_err();
+        assert_eq!(failure.status(), 2, "{}", one_line(&failure));
+    }
+    assert!(!folder.path().join("refused").exists());
+}

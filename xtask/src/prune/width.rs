@@ -154,7 +154,7 @@ impl Network {
         // Two bytes of f16 end at 65 504, which a fit may pass.
         let largest = shrunk.down.iter().fold(0f32, |most, x| most.max(x.abs()));
         if !largest.is_finite() || (matrix.kind() == FloatType::F16 && largest > f32::from(half::f16::MAX)) {
-            return Err(Error::Usage(format!("`{name}` gets weights of {largest}, which its format does not hold")));
+            return Err(Error::Range { tensor: name.clone(), value: largest, format: "its format" });
         }
         let mut bytes = Vec::new();
         matrix.kind().narrow(&shrunk.down, &mut bytes);

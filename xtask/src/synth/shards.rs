@@ -1,18 +1,14 @@
 //! Weight files: safetensors written front to back, so that no tensor is ever whole in memory.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use autoglm_core::TensorSpec;
 use autoglm_core::checkpoint::Dtype;
-use serde_json::json;
 
 use super::noise::Noise;
 use super::plan::Tensor;
-use crate::error::{Error, Result};
-use crate::publish::write_file;
-use crate::tensor_file::{Place, TensorFile};
+use crate::error::Result;
+use crate::shards::Shards;
 
 /// Values drawn before they are written: the largest piece of weights in memory, 16 MB in f32.
 const BLOCK: usize = 1 << 22;
@@ -58,8 +54,7 @@ pub(crate) struct Written {
     pub(crate) files: usize,
 }
 
-/// Writes `tensors` into `directory` as `model.safetensors`, or, if they are more than
-/// `shard_bytes`, as numbered files with an index. A file holds at least one tensor, however large.
+/// Writes `tensors` into `directory`, in files of at most `shard_bytes` unless one tensor is larger.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -70,59 +65,14 @@ pub(crate) fn write(
     seed: u64,
     shard_bytes: u64,
 ) -> Result<Written> {
-    let shards = split(tensors, stored_as, shard_bytes);
-    let mut weight_map = BTreeMap::new();
-    let mut written = Written { files: shards.len(), ..Written::default() };
-    for (idx, shard) in shards.iter().enumerate() {
-        let name = match shards.len() {
-            1 => "model.safetensors".to_owned(),
-            n_shards => format!("model-{:05}-of-{n_shards:05}.safetensors", idx + 1),
-        };
-        let path = directory.join(&name);
-        write_shard(&path, shard, stored_as, seed).map_err(Error::file("write", &path))?;
-        for tensor in *shard {
-            written.parameters += tensor.values();
-            written.bytes += tensor.values() * stored_as.size() as u64;
-            weight_map.insert(tensor.name.as_str(), name.clone());
-        }
-        if shards.len() > 1 {
-            eprintln!("{name} ({} of {})", idx + 1, shards.len());
-        }
-    }
-    if shards.len() > 1 {
-        let index = json!({
-            "metadata": { "total_parameters": written.parameters, "total_size": written.bytes },
-            "weight_map": weight_map,
-        });
-        write_file(&directory.join("model.safetensors.index.json"), format!("{index:#}\n").as_bytes())?;
-    }
-    Ok(written)
-}
-
-/// Cuts `tensors` before each one that would make a file larger than `shard_bytes`.
-fn split(tensors: &[Tensor], stored_as: StoredAs, shard_bytes: u64) -> Vec<&[Tensor]> {
-    let mut shards = Vec::new();
-    let (mut start, mut filled) = (0, 0);
-    for (idx, tensor) in tensors.iter().enumerate() {
-        let bytes = tensor.values() * stored_as.size() as u64;
-        if filled > 0 && filled + bytes > shard_bytes {
-            shards.push(&tensors[start..idx]);
-            (start, filled) = (idx, 0);
-        }
-        filled += bytes;
-    }
-    shards.push(&tensors[start..]);
-    shards
-}
-
-fn write_shard(path: &Path, tensors: &[Tensor], stored_as: StoredAs, seed: u64) -> io::Result<()> {
     let spec =
         |tensor: &Tensor| TensorSpec::new(tensor.name.clone(), tensor.shape.clone()).stored_as(stored_as.dtype());
-    let mut file = TensorFile::create(path, tensors.iter().map(spec), Place::Tight)?;
+    let mut shards = Shards::new(directory, tensors.iter().map(spec).collect(), shard_bytes);
+    let mut written = Written { files: shards.files(), ..Written::default() };
     let mut buffer = Vec::new();
     for tensor in tensors {
         let noise = Noise::new(seed, &tensor.name);
-        file.tensor(|file| {
+        shards.tensor(|file| {
             let mut done = 0;
             while done < tensor.values() {
                 let values = (tensor.values() - done).min(BLOCK as u64);
@@ -133,8 +83,11 @@ fn write_shard(path: &Path, tensors: &[Tensor], stored_as: StoredAs, seed: u64) 
             }
             Ok(())
         })?;
+        written.parameters += tensor.values();
+        written.bytes += tensor.values() * stored_as.size() as u64;
     }
-    file.finish()
+    shards.finish()?;
+    Ok(written)
 }
 
 #[cfg(test)]
@@ -146,6 +99,7 @@ mod tests {
 
     use super::super::plan;
     use super::*;
+    use crate::error::Error;
     use autoglm::Shape;
 
     /// The tiny shape with hardly any vocabulary: half a megabyte.
