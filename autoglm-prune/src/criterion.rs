@@ -43,17 +43,17 @@ impl Criterion {
     }
 
     /// Which `to` of `neurons`, numbers among those of `gram`, stay; `down` (c, neurons) has their columns and `sizes`
-    /// ‖gate_j‖ · ‖up_j‖. → places in `neurons`, in order.
+    /// ‖gate_j‖ · ‖up_j‖, `gains` (c) what outputs are multiplied by behind the norm. → places in `neurons`, in order.
     pub(crate) fn keep(
         self,
         to: usize,
         neurons: &[usize],
-        (gram, down, sizes): (&Gram, &Mat<f64>, &[f64]),
+        (gram, down, sizes, gains): (&Gram, &Mat<f64>, &[f64], &[f64]),
         seed: u64,
     ) -> Result<Vec<usize>> {
         let column = |place: usize| down.col(place);
         let scores: Vec<f64> = match self {
-            Self::Obs => return obs::keep(to, neurons, gram, down),
+            Self::Obs => return obs::keep(to, neurons, gram, down, gains),
             Self::Random => {
                 let mut random = fastrand::Rng::with_seed(seed);
                 neurons.iter().map(|_| random.f64()).collect()

@@ -26,8 +26,8 @@ pub enum Error {
     /// No row was seen.
     #[error("there is nothing to go by: no row went through the network")]
     NothingSeen,
-    /// A number that is none went through the network.
-    #[error("an activation is {value}")]
+    /// A number that is none went through the network, or came of its weights.
+    #[error("an activation, its weight or what was made of them is {value}")]
     NotFinite {
         /// What it was.
         value: f32,

@@ -50,10 +50,13 @@ impl Gram {
     ///
     /// # Errors
     /// - [`Error::Rows`] when they are no whole rows, or weights are missing.
-    /// - [`Error::NotFinite`] for an infinity and for what is no number.
+    /// - [`Error::NotFinite`] for an infinity, for what is no number, and for a negative weight.
     pub fn add(&mut self, x: &[f32], weights: Option<&[f32]>) -> Result<()> {
         let f = self.width();
-        let n = x.len().checked_div(f).unwrap_or(0);
+        if f == 0 {
+            return if x.is_empty() { Ok(()) } else { Err(Error::Rows { expected: 0, got: x.len() }) };
+        }
+        let n = x.len() / f;
         let wrong = |got| Error::Rows { expected: f * n, got };
         if n * f != x.len() {
             return Err(wrong(x.len()));
@@ -62,6 +65,9 @@ impl Gram {
             return Err(Error::Rows { expected: n, got: weights.map_or(0, <[f32]>::len) });
         }
         if let Some(value) = x.iter().chain(weights.unwrap_or_default()).find(|x| !x.is_finite()) {
+            return Err(Error::NotFinite { value: *value });
+        }
+        if let Some(value) = weights.unwrap_or_default().iter().find(|weight| **weight < 0.0) {
             return Err(Error::NotFinite { value: *value });
         }
         let mut sizes = vec![0.0; f];
@@ -149,6 +155,9 @@ mod tests {
         assert!(matches!(gram.add(&[1.0; 3], None), Err(Error::Rows { expected: 2, got: 3 })));
         assert!(matches!(gram.add(&[1.0; 4], Some(&[1.0])), Err(Error::Rows { expected: 2, got: 1 })));
         assert!(matches!(gram.add(&[1.0, f32::NAN], None), Err(Error::NotFinite { .. })));
+        assert!(matches!(gram.add(&[1.0; 2], Some(&[-1.0])), Err(Error::NotFinite { .. })));
+        let mut none = Gram::new(0).unwrap();
+        assert!(none.add(&[], None).is_ok() && none.add(&[1.0], None).is_err());
         assert!(matches!(Gram::new(usize::MAX), Err(Error::Memory { .. })));
         assert_eq!(gram.rows(), 0);
     }

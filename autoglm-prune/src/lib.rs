@@ -7,8 +7,10 @@
 //! ```text
 //! x_t = silu(gate_t) · up_t                    (f)     what down_proj takes for row t
 //! G   = Σ_t ω_t x_t x_tᵀ                       (f, f)  ω_t = 1 / (mean(y_t²) + eps), y_t = W x_t: what the norm behind divides by
-//! s_j = ‖W_:j‖² / [(G + λI)⁻¹]_jj                      the error that removing j adds when the others are re-fitted
-//! W'  = W (G + λI)_:S ((G + λI)_SS)⁻¹          (c, s)  the least squares over those that stay
+//! s_j = ‖γ ∘ W_:j‖² / [(G + Λ)⁻¹]_jj                   the error that removing j adds when the others are re-fitted
+//! W'  = W (G + Λ)_:S ((G + Λ)_SS)⁻¹            (c, s)  the least squares over those that stay
+//!
+//! γ (c) is the norm's weight, and Λ a small share of G's diagonal.
 //! ```
 //!
 //! (Hassibi & Stork, "Optimal Brain Surgeon"; the closed form per layer is that of SlimGPT and FASP, the weight ω this

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! until enough are gone:
-//!   j ← argmin ‖W_:j‖² / H_jj                     H = (G + λI)⁻¹
+//!   j ← argmin ‖W_:j‖² / H_jj                     H = (G + Λ)⁻¹, Λ diagonal
 //!   u ← H_:j / √H_jj
 //!   H ← H − u uᵀ                                  the inverse without j
 //!   W ← W − (W_:j / √H_jj) uᵀ                     the least squares without j
@@ -15,32 +15,32 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::solvers::DenseSolveCore;
 use faer::{Accum, Mat, Side, get_global_parallelism};
 
+use crate::refit::damping;
 use crate::{Error, Gram, Result};
 
-/// λ as a share of the mean of G's diagonal. Few rows tell little of many neurons; with too small a λ their noise
-/// decides.
-const DAMPING: f64 = 1e-2;
+/// The least of λ_j as a share of G_jj: f32 tells no less apart.
+const FLOOR: f64 = 1e-7;
 
 /// Removals in a batch at most, and batches at least.
 const BATCH: usize = 128;
 const BATCHES: usize = 16;
 
-/// Which `to` of `neurons` stay; places in `neurons`, in order.
-pub(crate) fn keep(to: usize, neurons: &[usize], gram: &Gram, down: &Mat<f64>) -> Result<Vec<usize>> {
+/// Which `to` of `neurons` stay; places in `neurons`, in order. `gains` are what outputs are multiplied by in the end.
+pub(crate) fn keep(to: usize, neurons: &[usize], gram: &Gram, down: &Mat<f64>, gains: &[f64]) -> Result<Vec<usize>> {
     let f = neurons.len();
-    let mean = neurons.iter().map(|j| gram.product(*j, *j)).sum::<f64>() / f.max(1) as f64;
-    if mean <= 0.0 {
-        return Err(Error::NothingSeen);
-    }
+    // Neurons in units of their own size: scores stay what they are, and f32 holds those of the loud and of the quiet.
+    let roots: Vec<f64> = neurons.iter().map(|j| gram.product(*j, *j).sqrt()).collect();
+    let unit = |place: usize| if roots[place] > 0.0 { roots[place] } else { 1.0 };
+    let damping = damping(f, gram) + FLOOR;
     // Scores are compared and no more, so f32 is enough, and half as large.
     let damped = Mat::<f32>::from_fn(f, f, |a, b| {
-        let damping = if a == b { DAMPING } else { 0.0 };
-        (gram.product(neurons[a], neurons[b]) / mean + damping) as f32
+        let product = gram.product(neurons[a], neurons[b]) / (unit(a) * unit(b));
+        (if a == b { product + damping } else { product }) as f32
     });
     let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, neurons))?;
     let mut inverse = factor.inverse();
     drop((factor, damped));
-    let mut w = Mat::<f32>::from_fn(down.nrows(), f, |i, j| down[(i, j)] as f32);
+    let mut w = Mat::<f32>::from_fn(down.nrows(), f, |i, j| (down[(i, j)] * gains[i] * roots[j]) as f32);
     let mut stays = vec![true; f];
     let mut left = f - to;
     let batch = (left / BATCHES).clamp(1, BATCH);

@@ -4,49 +4,76 @@ use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 
 use crate::obs::singular;
-use crate::{Gram, Result};
+use crate::{Error, Gram, Result};
 
-/// λ as a share of the mean of G's diagonal, where there are as many neurons as rows or more. It draws the answer
-/// towards the weights that were there, not towards zero. With r rows to a neuron it is r² times smaller: what few
-/// rows say is half noise, and what many say is not to be bent.
-const DAMPING: f64 = 1e-2;
+/// λ_j as a share of G_jj for f neurons: of each one's own and not of the mean, because a few loud neurons would make all
+/// others look alike. It draws the answer towards the weights that were there, not towards zero. A hundredth where
+/// there are as many neurons as rows, and with r rows to a neuron r² times less: what few rows say is half noise, and
+/// what many say is not to be bent.
+pub(crate) fn damping(f: usize, gram: &Gram) -> f64 {
+    1e-2 * (f as f64 / gram.rows().max(1) as f64).min(1.0).powi(2)
+}
+
+/// The least of λ, as a share of the mean of G's diagonal: a neuron that no row woke keeps its weights.
+const FLOOR: f64 = 1e-9;
 
 /// What a network narrowed to `kept` places of `neurons` computes, and how far from before.
 pub(crate) struct Fit {
     /// (c, kept).
     pub(crate) down: Mat<f64>,
-    /// Σ ω ‖W x − W' x_S‖² / Σ ω ‖W x‖².
+    /// Σ ω ‖γ ∘ (W x − W' x_S)‖² / Σ ω ‖γ ∘ W x‖².
     pub(crate) error: f64,
 }
 
-/// Fits `down` (c, neurons) to `kept`; without `refit` columns stay as they are.
-pub(crate) fn fit(kept: &[usize], neurons: &[usize], gram: &Gram, down: &Mat<f64>, refit: bool) -> Result<Fit> {
-    let f = neurons.len();
-    let g = Mat::from_fn(f, f, |a, b| gram.product(neurons[a], neurons[b]));
-    let scarcity = (f as f64 / gram.rows().max(1) as f64).min(1.0);
-    let lambda = DAMPING * scarcity.powi(2) * g.diagonal().column_vector().sum() / f.max(1) as f64;
-    let towards = down * &g; // (c, f)
+/// Fits `down` (c, neurons) to `kept`; without `refit` columns stay as they are. `gains` (c) are γ.
+pub(crate) fn fit(
+    kept: &[usize],
+    neurons: &[usize],
+    gram: &Gram,
+    down: &Mat<f64>,
+    gains: &[f64],
+    refit: bool,
+) -> Result<Fit> {
+    let (c, f) = (down.nrows(), neurons.len());
+    let mean = neurons.iter().map(|j| gram.product(*j, *j)).sum::<f64>() / f.max(1) as f64;
+    let damping = damping(f, gram);
+    let lambda = |j: usize| damping * gram.product(j, j) + FLOOR * mean;
     let inner = |a: &Mat<f64>, b: &Mat<f64>| -> f64 {
-        (0..a.ncols()).map(|j| a.col_as_slice(j).iter().zip(b.col_as_slice(j)).map(|(a, b)| a * b).sum::<f64>()).sum()
+        let column = |j: usize| -> f64 {
+            let terms = a.col_as_slice(j).iter().zip(b.col_as_slice(j)).zip(gains);
+            terms.map(|((a, b), gain)| a * b * gain * gain).sum()
+        };
+        (0..a.ncols()).map(column).sum()
+    };
+    let towards = {
+        let g = Mat::from_fn(f, f, |a, b| gram.product(neurons[a], neurons[b]));
+        down * &g // (c, f)
     };
     let energy = inner(&towards, down);
-    let old = Mat::from_fn(down.nrows(), kept.len(), |i, s| down[(i, kept[s])]);
-    let wanted = Mat::from_fn(down.nrows(), kept.len(), |i, s| towards[(i, kept[s])]);
+    let old = Mat::from_fn(c, kept.len(), |i, s| down[(i, kept[s])]);
+    let wanted = Mat::from_fn(c, kept.len(), |i, s| towards[(i, kept[s])]);
     drop(towards);
-    let among = Mat::from_fn(kept.len(), kept.len(), |a, b| g[(kept[a], kept[b])]);
-    drop(g);
+    let staying: Vec<usize> = kept.iter().map(|place| neurons[*place]).collect();
+    let damped = Mat::from_fn(kept.len(), kept.len(), |a, b| {
+        gram.product(staying[a], staying[b]) + if a == b { lambda(staying[a]) } else { 0.0 }
+    });
     let new = if refit {
-        let damped = Mat::from_fn(kept.len(), kept.len(), |a, b| among[(a, b)] + if a == b { lambda } else { 0.0 });
-        let kept_neurons: Vec<usize> = kept.iter().map(|place| neurons[*place]).collect();
-        let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, &kept_neurons))?;
-        drop(damped);
-        let right = Mat::from_fn(kept.len(), down.nrows(), |s, i| wanted[(i, s)] + lambda * old[(i, s)]);
+        let right = Mat::from_fn(kept.len(), c, |s, i| wanted[(i, s)] + lambda(staying[s]) * old[(i, s)]);
+        let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, &staying))?;
         factor.solve(&right).transpose().to_owned()
     } else {
         old
     };
-    let missed = energy - 2.0 * inner(&wanted, &new) + inner(&(&new * &among), &new);
+    let mut among = &new * &damped;
+    for (s, neuron) in staying.iter().enumerate() {
+        let lambda = lambda(*neuron);
+        among.col_as_slice_mut(s).iter_mut().zip(new.col_as_slice(s)).for_each(|(x, new)| *x -= lambda * new);
+    }
+    let missed = energy - 2.0 * inner(&wanted, &new) + inner(&among, &new);
+    if !missed.is_finite() {
+        return Err(Error::NotFinite { value: missed as f32 });
+    }
     // Rounding may leave a little less than nothing.
-    let error = if energy > 0.0 { (missed / energy).max(0.0) } else { 0.0 };
+    let error = if energy > 0.0 && missed > 0.0 { missed / energy } else { 0.0 };
     Ok(Fit { down: new, error })
 }

@@ -10,6 +10,7 @@ use crate::{Criterion, Error, Gram, Result, redundant, refit};
 pub type Row<'a> = dyn Fn(usize, &mut Vec<f32>) + 'a;
 
 /// A gated feed-forward network, W (silu(gate x) · (up x)).
+#[derive(Clone, Copy)]
 pub struct FeedForward<'a> {
     /// Neurons, f.
     pub width: usize,
@@ -21,6 +22,8 @@ pub struct FeedForward<'a> {
     pub up: &'a Row<'a>,
     /// Row i of `down_proj` (f).
     pub down: &'a Row<'a>,
+    /// What each output (c) is multiplied by behind the norm that follows: the norm's weight. None where no norm does.
+    pub gains: Option<&'a [f32]>,
 }
 
 impl fmt::Debug for FeedForward<'_> {
@@ -51,7 +54,7 @@ pub struct Shrunk {
     pub down: Vec<f32>,
     /// Neurons that went and changed nothing.
     pub redundant: usize,
-    /// Σ ω ‖y − y'‖² / Σ ω ‖y‖² over the rows of the Gram matrix: the error behind the norm where ω is what the norm
+    /// Σ ω ‖γ ∘ (y − y')‖² / Σ ω ‖γ ∘ y‖² over the rows of the Gram matrix: the error behind the norm where ω is what the norm
     /// divides by.
     pub error: f64,
 }
@@ -72,6 +75,10 @@ pub fn shrink(network: &FeedForward<'_>, gram: &Gram, target: Target) -> Result<
     if gram.width() != f {
         return Err(Error::Rows { expected: f, got: gram.width() });
     }
+    if let Some(gains) = network.gains.filter(|gains| gains.len() != c) {
+        return Err(Error::Rows { expected: c, got: gains.len() });
+    }
+    let gains: Vec<f64> = network.gains.map_or(vec![1.0; c], |gains| gains.iter().map(|x| f64::from(*x)).collect());
     let mut down = matrix(network);
     let redundant = redundant::find(network, &down, f - to);
     for gone in &redundant {
@@ -82,7 +89,9 @@ pub fn shrink(network: &FeedForward<'_>, gram: &Gram, target: Target) -> Result<
         }
     }
     let neurons: Vec<usize> = (0..f).filter(|j| redundant.iter().all(|gone| gone.neuron != *j)).collect();
-    let down = Mat::from_fn(c, neurons.len(), |i, at| down[(i, neurons[at])]);
+    let all = down;
+    let down = Mat::from_fn(c, neurons.len(), |i, at| all[(i, neurons[at])]);
+    drop(all);
     let (kept, down, error) = if neurons.len() == to {
         (neurons, down, 0.0)
     } else {
@@ -90,8 +99,8 @@ pub fn shrink(network: &FeedForward<'_>, gram: &Gram, target: Target) -> Result<
             return Err(Error::NothingSeen);
         }
         let sizes = if target.criterion == Criterion::Magnitude { sizes(network, &neurons) } else { Vec::new() };
-        let places = target.criterion.keep(to, &neurons, (gram, &down, &sizes), target.seed)?;
-        let fit = refit::fit(&places, &neurons, gram, &down, target.refit)?;
+        let places = target.criterion.keep(to, &neurons, (gram, &down, &sizes, &gains), target.seed)?;
+        let fit = refit::fit(&places, &neurons, gram, &down, &gains, target.refit)?;
         (places.iter().map(|at| neurons[*at]).collect(), fit.down, fit.error)
     };
     let down = (0..c).flat_map(|i| (0..to).map(move |j| (i, j))).map(|at| down[at] as f32).collect();

@@ -35,6 +35,7 @@ fn pruning(criterion: &mut Criterion) {
         gate: &|j, into| row(&gate, C, j, into),
         up: &|j, into| row(&up, C, j, into),
         down: &|i, into| row(&down, F, i, into),
+        gains: None,
     };
     let to = F * 4 / 5;
     group.throughput(Throughput::Elements((F - to) as u64));

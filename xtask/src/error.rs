@@ -32,6 +32,8 @@ pub(crate) enum Error {
     Untidy { count: usize },
     #[error("{} already exists; name a directory that does not", path.display())]
     Exists { path: PathBuf },
+    #[error("there is no directory {} to write into", path.display())]
+    NoParent { path: PathBuf },
     #[error("{} names no new directory", path.display())]
     NoName { path: PathBuf },
     #[error("{} is not the JSON it should be", path.display())]
@@ -60,6 +62,17 @@ pub(crate) enum Error {
     /// A file of calibration lines; nothing was done yet.
     #[error("cannot read {}", path.display())]
     Calibration { path: PathBuf, source: io::Error },
+    /// A line that the model cannot take.
+    #[error("the model cannot take line {number} of {}", path.display())]
+    Untaken { path: PathBuf, number: usize, source: Box<autoglm::Error> },
+    /// What went wrong in one layer.
+    #[error("layer {index}")]
+    Layer { index: usize, source: Box<Error> },
+    /// Logits that are no numbers.
+    #[error("without layer {layer} the model computes what are no numbers")]
+    Diverged { layer: usize },
+    #[error("the smaller model computes what are no numbers")]
+    Broken,
     /// A line of a calibration file.
     #[error("line {number} of {} is no calibration line", path.display())]
     Line { path: PathBuf, number: usize, source: serde_json::Error },
@@ -84,6 +97,7 @@ impl Error {
             | Self::Line { .. }
             | Self::Exists { .. }
             | Self::NoName { .. }
+            | Self::NoParent { .. }
             | Self::Precision { .. } => 2,
             _ => 1,
         }

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::export::{copy_companions, threads};
-use crate::publish::{publish, write_file};
+use crate::publish::{may_publish, publish, write_file};
 use output::{Output, Renamed};
 
 /// Make a checkpoint smaller: fewer neurons, layers, unused rows, or a modality less.
@@ -70,16 +70,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "KEEP")]
     layers: Option<usize>,
     /// First and last layers that stay in any case [default: a tenth and a twentieth, rounded up]
-    #[arg(long, value_name = "FIRST,LAST", value_parser = pair)]
+    #[arg(long, value_name = "FIRST,LAST", value_parser = pair, requires = "layers")]
     protect: Option<[usize; 2]>,
     /// `padding`: drop the rows behind the last token
     #[arg(long, value_enum)]
     vocab: Option<Vocabulary>,
     /// What neurons are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared with
-    #[arg(long, value_name = "NAME", default_value = "obs", value_parser = criterion)]
-    criterion: Criterion,
+    /// [default: obs]
+    #[arg(long, value_name = "NAME", value_parser = criterion, requires = "ffn")]
+    criterion: Option<Criterion>,
     /// Whether down_proj is re-fitted [default: with obs, as the others were published without]
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL", requires = "ffn")]
     refit: Option<bool>,
     /// Lines that the model is calibrated with [default: a small set of phone commands]
     #[arg(long, value_name = "FILE.jsonl")]
@@ -159,8 +160,9 @@ impl Arguments {
             layers: None,
             protect: None,
             vocab: None,
-            criterion,
-            refit: None,
+            criterion: Some(criterion),
+            // Of all, so that only the choice differs.
+            refit: Some(true),
             calib: None,
             eval: Some(eval),
             seed,
@@ -187,10 +189,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// - The checkpoint is damaged, or quantised already.
 /// - A file cannot be read or written, for example because the disk is full: nothing is left behind.
 pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
-    let set = calibration::read(arguments.calib.as_deref())?.shuffled(arguments.seed, arguments.lines);
-    let held_out = arguments.eval.as_deref().map(|path| calibration::read(Some(path))).transpose()?;
-    if let Some(out) = arguments.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
-        return Err(Error::Exists { path: out.clone() });
+    let mut set = calibration::read(arguments.calib.as_deref())?;
+    let mut held_out = arguments.eval.as_deref().map(|path| calibration::read(Some(path))).transpose()?;
+    if let Some(out) = &arguments.out {
+        may_publish(out)?;
     }
     let files = Files::directory(&arguments.model)?;
     let inventory = Inventory::of(&files)?;
@@ -202,7 +204,20 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let source = DenseSource::new(inventory.checkpoint.clone(), None);
     let decoder = Decoder::load(&source, text.clone())?;
 
-    let calibrates = job.ffn.is_some() || job.layers.is_some();
+    // A plan names neurons by number alone, which takes no calibration.
+    let calibrates = (job.ffn.is_some() && !arguments.plan) || job.layers.is_some();
+    let sees = inventory.config.get("vision_config").is_some();
+    for set in (!sees).then_some(&mut set).into_iter().chain(held_out.as_mut().filter(|_| !sees || job.alone())) {
+        // What is left of a model without eyes has one axis of positions, and a picture's rows stand on three.
+        match set.forget_pictures() {
+            0 => {}
+            unseen => eprintln!("{unseen} lines have a picture, which there are no eyes for"),
+        }
+        if set.lines.is_empty() {
+            return Err(Error::Usage("every line has a picture, which there are no eyes for".to_owned()));
+        }
+    }
+    set.shuffle(arguments.seed, arguments.lines);
     let (mut shown, mut questions) = (Vec::new(), Vec::new());
     if calibrates || held_out.is_some() {
         let threads = threads(arguments.threads);
@@ -210,19 +225,8 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
         for (set, into) in [(calibrates.then_some(&set), &mut shown), (held_out.as_ref(), &mut questions)] {
             let Some(set) = set else { continue };
             let bar = bar("the model answers", set.lines.len());
-            let (transcripts, unseen) = calibration::transcripts(&model, set, || bar.inc(1))?;
+            *into = calibration::transcripts(&model, set, || bar.inc(1))?;
             bar.finish_and_clear();
-            if unseen > 0 {
-                eprintln!("{unseen} lines have a picture, which this model cannot see");
-            }
-            *into = transcripts;
-        }
-        if job.drop == Some(Dropped::Vision) {
-            // What is left has one axis of positions, and a picture's rows stand on three.
-            questions.retain(|question| question.tokens.iter().all(Option::is_some));
-            if held_out.is_some() && questions.is_empty() {
-                return Err(Error::Usage("--drop vision: every line to compare by has a picture".to_owned()));
-            }
         }
     }
     let kept = match job.layers {
@@ -235,17 +239,18 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
         }
         None => (0..text.num_hidden_layers).collect(),
     };
-    let names = Renamed::of(&text, job.drop == Some(Dropped::Vision));
+    let names = Renamed::of(&text, job.alone());
     let output = Output::plan(&inventory, &text, names, &job, &kept)?;
     let mut report = job.report(&inventory, &output, &kept);
+    let criterion = arguments.criterion.unwrap_or(Criterion::Obs);
     let narrow = width::Narrow {
         run: &run,
         decoder: &decoder,
         checkpoint: &inventory.checkpoint,
         target: job.ffn.map(|to| autoglm_prune::Target {
             to,
-            criterion: arguments.criterion,
-            refit: arguments.refit.unwrap_or(arguments.criterion == Criterion::Obs),
+            criterion,
+            refit: arguments.refit.unwrap_or(criterion == Criterion::Obs),
             seed: arguments.seed,
         }),
     };
@@ -258,10 +263,12 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
             all.extend(steps);
         }
         write_file(&directory.join("config.json"), format!("{:#}\n", output.config).as_bytes())?;
-        copy_companions(&files, directory, |name| job.drop != Some(Dropped::Vision) || !name.contains("processor"))?;
+        copy_companions(&files, directory, |name| !job.alone() || !name.contains("processor"))?;
         if !questions.is_empty() {
             report["eval"] = evaluate::compare(&run, &decoder, directory, &questions)?;
         }
+        // What does not open would be a bug of ours, and is not given a name.
+        Inventory::of(&Files::directory(directory)?)?;
         write_file(&directory.join("prune.json"), format!("{report:#}\n").as_bytes())
     })?;
     Ok(report)
@@ -271,6 +278,11 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
 const DEPTH_LINES: usize = 16;
 
 impl Job {
+    /// Whether only the decoder is left.
+    fn alone(&self) -> bool {
+        self.drop == Some(Dropped::Vision)
+    }
+
     fn of(arguments: &Arguments, files: &Files, inventory: &Inventory, text: &TextConfig) -> Result<Self> {
         let usage = |why: String| Err(Error::Usage(why));
         let (f, n) = (text.intermediate_size, text.num_hidden_layers);
@@ -280,6 +292,15 @@ impl Job {
             && arguments.vocab.is_none()
         {
             return usage("name something to go: --drop, --ffn, --layers or --vocab".to_owned());
+        }
+        let calibrated = arguments.ffn.is_some() || arguments.layers.is_some();
+        if !calibrated && (arguments.calib.is_some() || arguments.lines.is_some()) {
+            return usage("--calib and --lines are for --ffn and --layers".to_owned());
+        }
+        if calibrated && text.family == Family::GlmAsr {
+            return usage(
+                "--ffn and --layers: calibration has no sounds yet, and this model knows nothing else".to_owned(),
+            );
         }
         if let Some(to) = arguments.ffn {
             let multiple = arguments.ffn_multiple as usize;

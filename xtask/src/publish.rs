@@ -1,7 +1,8 @@
 //! Directories that appear when they are complete, and not before.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -23,40 +24,68 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
 /// however that ends.
 const INCOMPLETE: &str = ".incomplete";
 
-/// Lets `write` fill a hidden directory beside `out` and gives it that name when all of it is on
-/// the disk. If `write` fails, nothing is left; what a killed run left, the next one for the same name removes.
-pub(crate) fn publish(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Whether `out` may come into being: it has a name of its own and a parent that is there. → the two.
+///
+/// # Errors
+/// It may not.
+pub(crate) fn may_publish(out: &Path) -> Result<(&Path, &OsStr)> {
     let name = out.file_name().ok_or_else(|| Error::NoName { path: out.to_owned() })?;
     if out.symlink_metadata().is_ok() {
         return Err(Error::Exists { path: out.to_owned() });
     }
     let parent = out.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(Error::NoParent { path: parent.to_owned() });
+    }
+    Ok((parent, name))
+}
+
+/// Lets `write` fill a hidden directory beside `out` and gives it that name when all of it is on
+/// the disk. If `write` fails, nothing is left; what a killed run left, the next one for the same name removes.
+pub(crate) fn publish(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let (parent, name) = may_publish(out)?;
     let directory =
         hidden_directory(parent, &name.to_string_lossy()).map_err(Error::file("create a directory in", parent))?;
-    let mark = directory.path().join(INCOMPLETE);
-    let lock = File::create_new(&mark).and_then(|lock| lock.lock().map(|()| lock));
-    let lock = lock.map_err(Error::file("create", &mark))?;
-    remove_abandoned(parent, &name.to_string_lossy());
+    let _lock = mark(directory.path(), name).map_err(Error::file("mark", directory.path()))?;
+    remove_abandoned(parent, name);
     write(directory.path())?;
-    fs::remove_file(&mark).map_err(Error::file("remove", &mark))?;
-    drop(lock);
     sync_directory(directory.path())?;
     fs::rename(directory.path(), out).map_err(Error::file("create", out))?;
     // The temporary name is gone, so there is nothing left to clean up under it.
     let _ = directory.keep();
+    // Only now: were it removed first, a run that is killed in between would leave what nobody cleans up.
+    match fs::remove_file(out.join(INCOMPLETE)) {
+        Err(failure) if failure.kind() != ErrorKind::NotFound => return Err(Error::file("finish", out)(failure)),
+        _ => {}
+    }
     sync_directory(parent)
 }
 
+/// Marks a directory as one that is being filled and will be called `name`. The mark is locked before it can be seen;
+/// where files cannot be locked there is none, and nothing is ever cleaned up.
+fn mark(directory: &Path, name: &OsStr) -> std::io::Result<Option<File>> {
+    let unseen = directory.join(".mark");
+    let mut mark = File::create_new(&unseen)?;
+    mark.write_all(name.as_encoded_bytes())?;
+    if mark.lock().is_err() {
+        fs::remove_file(&unseen)?;
+        return Ok(None);
+    }
+    fs::rename(&unseen, directory.join(INCOMPLETE))?;
+    Ok(Some(mark))
+}
+
 /// Removes what killed runs left. What cannot be removed is nobody's harm, so failures are not told.
-fn remove_abandoned(parent: &Path, name: &str) {
-    let prefix = format!(".{name}-");
+fn remove_abandoned(parent: &Path, name: &OsStr) {
+    let prefix = format!(".{}-", name.to_string_lossy());
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(&prefix) {
             continue;
         }
         // Only what is marked as ours, and whose owner no longer holds the mark.
-        let mark = File::open(entry.path().join(INCOMPLETE));
-        if mark.is_ok_and(|mark| mark.try_lock().is_ok()) {
+        let path = entry.path().join(INCOMPLETE);
+        let ours = fs::read(&path).is_ok_and(|of| of == name.as_encoded_bytes());
+        if ours && File::open(path).is_ok_and(|mark| mark.try_lock().is_ok()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -123,7 +152,11 @@ mod tests {
             let path = parent.path().join(name);
             fs::create_dir(&path).unwrap();
             fs::write(path.join("half"), b"half").unwrap();
-            marked.then(|| File::create(path.join(INCOMPLETE)).unwrap())
+            marked.then(|| {
+                let mut mark = File::create(path.join(INCOMPLETE)).unwrap();
+                mark.write_all(name[1..2].as_bytes()).unwrap();
+                mark
+            })
         };
         drop(make(".a-killed", true));
         let running = make(".a-running", true).unwrap();
@@ -150,6 +183,6 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let missing = parent.path().join("b/a");
         let failure = publish(&missing, |_| panic!("nothing may be written")).unwrap_err();
-        assert!(failure.to_string().ends_with("/b"), "{failure}");
+        assert!(failure.to_string().contains("/b "), "{failure}");
     }
 }

@@ -1,3 +1,5 @@
+//! Narrowed networks against dense solvers, plain loops and what was planted.
+
 use faer::linalg::solvers::SolveLstsq;
 
 use super::*;
@@ -55,6 +57,7 @@ impl Case {
             gate: &|j, into| row(&self.gate, j, into),
             up: &|j, into| row(&self.up, j, into),
             down: &|i, into| row(&self.down, i, into),
+            gains: None,
         };
         shrink(&network, gram, Target { to, criterion, refit, seed: 1 })
     }
@@ -81,14 +84,15 @@ fn the_fit_is_the_least_squares_of_a_dense_solver() {
     let gram = case.gram(true);
     let shrunk = case.shrink(&gram, 16, Criterion::Obs, true).unwrap();
     // The same with every row written out: √ω x_S, and below it √λ times one for each neuron.
-    let lambda = 1e-2 * (F as f64 / 200.0).powi(2) * (0..F).map(|j| gram.product(j, j)).sum::<f64>() / F as f64;
+    let mean = (0..F).map(|j| gram.product(j, j)).sum::<f64>() / F as f64;
+    let lambda = |j: usize| 1e-2 * (F as f64 / 200.0).powi(2) * gram.product(j, j) + 1e-9 * mean;
     let rows = case.weights.len();
     let root = |t: usize| f64::from(case.weights[t]).sqrt();
     let left = Mat::from_fn(rows + 16, 16, |t, s| match t.checked_sub(rows) {
         None => root(t) * f64::from(case.x[t * F + shrunk.kept[s]]),
         Some(at) => {
             if at == s {
-                lambda.sqrt()
+                lambda(shrunk.kept[s]).sqrt()
             } else {
                 0.0
             }
@@ -96,7 +100,7 @@ fn the_fit_is_the_least_squares_of_a_dense_solver() {
     });
     let right = Mat::from_fn(rows + 16, C, |t, i| match t.checked_sub(rows) {
         None => root(t) * (0..F).map(|j| f64::from(case.down[i][j]) * f64::from(case.x[t * F + j])).sum::<f64>(),
-        Some(at) => lambda.sqrt() * f64::from(case.down[i][shrunk.kept[at]]),
+        Some(at) => lambda(shrunk.kept[at]).sqrt() * f64::from(case.down[i][shrunk.kept[at]]),
     });
     let dense = left.qr().solve_lstsq(&right);
     for i in 0..C {
@@ -147,6 +151,63 @@ fn the_surgeon_is_ahead_of_chance_and_of_sizes() {
             assert!(error(Criterion::Obs) <= error(other), "{seed} {other:?}");
         }
     }
+}
+
+#[test]
+fn loud_neurons_do_not_drown_the_others() {
+    // Scales of neurons over orders of magnitude, as gated networks have them, and a few that hardly ever wake although
+    // their weights are large.
+    let mut case = Case::new(50, 4000);
+    let scale = |j: usize| if j % 6 == 5 { 1e-6 } else { 10f32.powi((j % 5) as i32 - 3) };
+    for row in case.x.chunks_exact_mut(F) {
+        row.iter_mut().enumerate().for_each(|(j, x)| *x *= scale(j));
+    }
+    for row in &mut case.down {
+        row.iter_mut().enumerate().filter(|(j, _)| j % 6 == 5).for_each(|(_, w)| *w *= 20.0);
+    }
+    let gram = case.gram(false);
+    let error = |criterion| case.shrink(&gram, 20, criterion, true).unwrap().error;
+    assert!(
+        error(Criterion::Obs) <= 1.01 * error(Criterion::Wanda),
+        "{} {}",
+        error(Criterion::Obs),
+        error(Criterion::Wanda)
+    );
+    let kept = case.shrink(&gram, 20, Criterion::Obs, true).unwrap().kept;
+    assert!((0..F).filter(|j| j % 6 == 5).all(|idle| !kept.contains(&idle)), "{kept:?}");
+}
+
+#[test]
+fn outputs_that_the_norm_silences_do_not_count() {
+    let case = Case::new(60, 1000);
+    let gram = case.gram(true);
+    let row = |rows: &[Vec<f32>], j: usize, into: &mut Vec<f32>| rows[j].clone_into(into);
+    let gains = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    let network = FeedForward {
+        width: F,
+        outputs: C,
+        gate: &|j, into| row(&case.gate, j, into),
+        up: &|j, into| row(&case.up, j, into),
+        down: &|i, into| row(&case.down, i, into),
+        gains: Some(&gains),
+    };
+    let target = Target { to: 12, criterion: Criterion::Obs, refit: true, seed: 0 };
+    let heard = shrink(&network, &gram, target).unwrap();
+    let all = shrink(&FeedForward { gains: None, ..network }, &gram, target).unwrap();
+    let first = |shrunk: &Shrunk| {
+        let (mut missed, mut energy) = (0.0, 0.0);
+        for (x, weight) in case.x.chunks_exact(F).zip(&case.weights) {
+            let y: f32 = case.down[0].iter().zip(x).map(|(a, b)| a * b).sum();
+            let kept: f32 = shrunk.kept.iter().zip(&shrunk.down).map(|(j, a)| x[*j] * a).sum();
+            missed += weight * (y - kept).powi(2);
+            energy += weight * y * y;
+        }
+        f64::from(missed / energy)
+    };
+    assert!(first(&heard) < first(&all), "{} {}", first(&heard), first(&all));
+    assert!((heard.error - first(&heard)).abs() < 1e-4 * heard.error.max(1e-2));
+    let short = FeedForward { gains: Some(&gains[..3]), ..network };
+    assert!(matches!(shrink(&short, &gram, target), Err(Error::Rows { expected: C, got: 3 })));
 }
 
 #[test]

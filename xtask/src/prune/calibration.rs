@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use autoglm::{Error as ModelError, Generate, Model, Part, Transcript};
+use std::fs::File;
+use std::io::Read as _;
+
+use autoglm::{Generate, Model, Part, Transcript};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -13,7 +16,7 @@ use crate::error::{Error, Result};
 /// The set that is taken where none is named: phone commands on the screens of the tiny checkpoint, and without.
 const DEFAULT: &str = "xtask/calibration/default.jsonl";
 
-/// Bytes of a file at most, and of a picture.
+/// Bytes of a file of lines at most, and of a picture.
 const FILE_BYTES: u64 = 64 << 20;
 
 /// Tokens of an answer at most.
@@ -25,75 +28,112 @@ const ANSWER: usize = 48;
 pub(super) struct Line {
     text: String,
     image: Option<PathBuf>,
+    /// Where it stands in its file, from 1.
+    #[serde(skip)]
+    number: usize,
 }
 
 /// Lines and where their paths start.
 #[derive(Debug)]
 pub(super) struct Set {
-    folder: PathBuf,
+    path: PathBuf,
     pub(super) lines: Vec<Line>,
 }
 
 impl Set {
+    /// The same without lines that have a picture. → how many these were.
+    pub(super) fn forget_pictures(&mut self) -> usize {
+        let before = self.lines.len();
+        self.lines.retain(|line| line.image.is_none());
+        before - self.lines.len()
+    }
+
     /// The same lines in another order, and perhaps not all of them.
-    pub(super) fn shuffled(mut self, seed: u64, lines: Option<u32>) -> Self {
+    pub(super) fn shuffle(&mut self, seed: u64, lines: Option<u32>) {
         fastrand::Rng::with_seed(seed).shuffle(&mut self.lines);
         self.lines.truncate(lines.map_or(usize::MAX, |lines| lines as usize));
-        self
+    }
+
+    fn picture(&self, line: &Line) -> Option<PathBuf> {
+        line.image.as_ref().map(|image| self.path.parent().unwrap_or(Path::new("")).join(image))
     }
 }
 
-/// Reads the file, or the set that ships.
+/// All of a regular file of a bounded size.
+fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
+    // Before it is opened: to open a pipe is to wait for somebody at its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {FILE_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Reads the file, or the set that ships. Pictures are looked for, not read.
 ///
 /// # Errors
-/// It cannot be read, or a line is none.
+/// It cannot be read, a line is none, or a picture is missing.
 pub(super) fn read(path: Option<&Path>) -> Result<Set> {
     let path = path.map_or_else(|| crate::workspace::root().join(DEFAULT), Path::to_owned);
-    let size = std::fs::metadata(&path).map_err(|source| Error::Calibration { path: path.clone(), source })?.len();
-    if size > FILE_BYTES {
-        return Err(Error::Usage(format!("{} has {size} bytes; {FILE_BYTES} are the most", path.display())));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::Calibration { path: path.clone(), source })?;
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Calibration { path, source }
+    };
+    let bytes = contents(&path).map_err(unreadable(&path))?;
+    let text = String::from_utf8(bytes).map_err(|source| unreadable(&path)(std::io::Error::other(source)))?;
     let line = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|source| Error::Line { path: path.clone(), number: number + 1, source })
+        let read = serde_json::from_str(line).map(|line| Line { number: number + 1, ..line });
+        read.map_err(|source| Error::Line { path: path.clone(), number: number + 1, source })
     };
     let lines: Vec<Line> =
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(line).collect::<Result<_>>()?;
     if lines.is_empty() {
         return Err(Error::Usage(format!("{} has no line", path.display())));
     }
-    Ok(Set { folder: path.parent().unwrap_or(Path::new("")).to_owned(), lines })
+    let set = Set { path, lines };
+    for picture in set.lines.iter().filter_map(|line| set.picture(line)) {
+        std::fs::metadata(&picture).map_err(unreadable(&picture))?;
+    }
+    Ok(set)
 }
 
-/// What `model` reads and answers, line by line. A model that cannot see is not shown lines with a picture; they are
-/// counted.
+/// What `model` reads and answers, line by line.
 ///
 /// # Errors
-/// A picture cannot be read, or no line is left.
-pub(super) fn transcripts(model: &Model, set: &Set, mut done: impl FnMut()) -> Result<(Vec<Transcript>, usize)> {
-    let (mut all, mut unseen) = (Vec::new(), 0);
+/// A picture cannot be read, or the model cannot take a line: both say which.
+pub(super) fn transcripts(model: &Model, set: &Set, mut done: impl FnMut()) -> Result<Vec<Transcript>> {
+    let mut all = Vec::with_capacity(set.lines.len());
     for line in &set.lines {
-        let mut session = model.session();
-        if let Some(image) = &line.image {
-            let path = set.folder.join(image);
-            let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
-            match session.push(Part::image(bytes)) {
-                Err(ModelError::ModalityOff { .. }) => {
-                    unseen += 1;
-                    continue;
-                }
-                pushed => pushed?,
+        let picture = match set.picture(line) {
+            Some(path) => {
+                let bytes = contents(&path);
+                Some(bytes.map_err(|source| Error::Calibration { path, source })?)
             }
-        }
-        session.push(Part::text(&line.text))?;
-        for piece in session.reply(Generate::default().max_new_tokens(ANSWER))? {
-            piece?;
-        }
-        all.push(session.transcript()?);
+            None => None,
+        };
+        let shown = transcript(model, &line.text, picture);
+        all.push(shown.map_err(|source| Error::Untaken {
+            path: set.path.clone(),
+            number: line.number,
+            source: Box::new(source),
+        })?);
         done();
     }
-    if all.is_empty() {
-        return Err(Error::Usage("the model cannot see, and every line has a picture".to_owned()));
+    Ok(all)
+}
+
+fn transcript(model: &Model, text: &str, picture: Option<Vec<u8>>) -> autoglm::Result<Transcript> {
+    let mut session = model.session();
+    if let Some(picture) = picture {
+        session.push(Part::image(picture))?;
     }
-    Ok((all, unseen))
+    session.push(Part::text(text))?;
+    for piece in session.reply(Generate::default().max_new_tokens(ANSWER))? {
+        piece?;
+    }
+    session.transcript()
 }

@@ -10,18 +10,10 @@ const SHARED: &[&str] = &[
     "dtype",
     "eos_token_id",
     "hidden_act",
-    "hidden_size",
     "initializer_range",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
     "pad_token_id",
-    "rms_norm_eps",
     "torch_dtype",
     "use_cache",
-    "vocab_size",
 ];
 
 /// Sets a field of the decoder wherever the file has it: in `text_config`, at the top level, or, as in July 2025, in
@@ -45,7 +37,15 @@ pub(super) fn text_only(config: &Value, text: &TextConfig) -> Value {
     };
     let mut glm4: Map<String, Value> =
         SHARED.iter().filter_map(|name| Some(((*name).to_owned(), field(name)?.clone()))).collect();
-    let (theta, factor) = (text.rope_theta(), text.rotary_dim() as f64 / text.head_dim as f64);
+    let (theta, mut factor) = (text.rope_theta(), text.rotary_dim() as f64 / text.head_dim as f64);
+    // Readers multiply and round down.
+    if ((text.head_dim as f64 * factor) as usize) < text.rotary_dim() {
+        factor = factor.next_up();
+    }
+    // Where nothing is said, Glm4Config would put in ids of its own.
+    for id in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        glm4.entry(id).or_insert(Value::Null);
+    }
     let own = json!({
         "architectures": ["Glm4ForCausalLM"],
         "model_type": "glm4",
@@ -58,6 +58,12 @@ pub(super) fn text_only(config: &Value, text: &TextConfig) -> Value {
         "rope_theta": theta,
         "partial_rotary_factor": factor,
         // What the published model has where the file says nothing, which is not what Glm4Config has.
+        "vocab_size": text.vocab_size,
+        "hidden_size": text.hidden_size,
+        "intermediate_size": text.intermediate_size,
+        "num_hidden_layers": text.num_hidden_layers,
+        "num_attention_heads": text.num_attention_heads,
+        "num_key_value_heads": text.num_key_value_heads,
         "max_position_embeddings": text.max_position_embeddings,
     });
     if let Value::Object(own) = own {
@@ -76,8 +82,8 @@ pub(super) fn without_ears(config: &mut Value) {
 /// Keeps what lists say of the layers that stay.
 pub(super) fn keep_layers(config: &mut Value, kept: &[usize]) {
     set(config, "num_hidden_layers", &json!(kept.len()));
-    let lists = [config.pointer_mut("/text_config/layer_types")];
-    for list in lists.into_iter().flatten() {
+    for at in ["/text_config/layer_types", "/layer_types"] {
+        let Some(list) = config.pointer_mut(at) else { continue };
         if let Some(kinds) = list.as_array() {
             *list = kept.iter().filter_map(|layer| kinds.get(*layer).cloned()).collect();
         }

@@ -8,7 +8,7 @@ use autoglm_text::{Decoder, DecoderLayer};
 use candle_core::Tensor;
 
 use super::forward::{Difference, input, through};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The layers that stay, `keep` of them, in order.
 ///
@@ -40,8 +40,9 @@ pub(super) fn keep(
                 difference.add(run, [decoder; 2], [whole, &rows], transcript)?;
             }
             tried();
-            if best.is_none_or(|(kl, _)| difference.kl() < kl) {
-                best = Some((difference.kl(), *candidate));
+            let kl = difference.kl().ok_or(Error::Diverged { layer: *candidate })?;
+            if best.is_none_or(|(least, _)| kl < least) {
+                best = Some((kl, *candidate));
             }
         }
         // The shortlist is longer than what is to go, so there always is one.

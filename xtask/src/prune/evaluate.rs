@@ -34,6 +34,7 @@ pub(super) fn compare(run: &Run<'_>, before: &Decoder, directory: &Path, questio
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let kl = difference.kl().ok_or(Error::Broken)?;
     let [ppl_before, ppl_after] = difference.perplexity();
     // In turn, so that a neighbour's load meets both.
     let mut speed = [Vec::new(), Vec::new()];
@@ -48,7 +49,8 @@ pub(super) fn compare(run: &Run<'_>, before: &Decoder, directory: &Path, questio
     Ok(json!({
         "ppl_before": ppl_before,
         "ppl_after": ppl_after,
-        "kl": difference.kl(),
+        "kl": kl,
+        "lines": questions.len(),
         "greedy_agreement": difference.agreement(),
         "decode_tok_s_before": faster,
         "decode_tok_s_after": fastest,

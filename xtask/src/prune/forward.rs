@@ -30,30 +30,24 @@ pub(super) fn through<'a>(
     Ok(rows)
 }
 
-/// The rows of each sequence as they leave `layer`.
-pub(super) fn all_through(
-    run: &Run<'_>,
-    config: &TextConfig,
-    layer: &DecoderLayer,
-    rows: &[Tensor],
-    transcripts: &[Transcript],
-) -> Result<Vec<Tensor>> {
-    let one =
-        |(rows, transcript): (&Tensor, &Transcript)| Ok(layer.whole(run, config, &input(rows, &transcript.input)?)?);
-    rows.iter().zip(transcripts).map(one).collect()
-}
-
 /// Sums up what a feed-forward network's last map takes.
 #[derive(Debug)]
 pub(super) struct Collect {
     gram: Mutex<Gram>,
+    /// What the sums could not take: a forward pass can only hand on its words.
+    failure: Mutex<Option<autoglm_prune::Error>>,
     /// Added to the mean square by the norm behind; nothing where there is none.
     eps: Option<f32>,
 }
 
 impl Collect {
     pub(super) fn new(f: usize, eps: Option<f32>) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { gram: Mutex::new(Gram::new(f)?), eps }))
+        Ok(Arc::new(Self { gram: Mutex::new(Gram::new(f)?), failure: Mutex::default(), eps }))
+    }
+
+    /// What made a forward pass fail, if that was here.
+    pub(super) fn failure(&self) -> Option<autoglm_prune::Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn with<R>(&self, read: impl FnOnce(&Gram) -> R) -> R {
@@ -76,7 +70,11 @@ impl Sink for Collect {
         });
         let weights = weights.transpose()?;
         let mut gram = self.gram.lock().unwrap_or_else(PoisonError::into_inner);
-        with_rows(x, |x| gram.add(x, weights.as_deref()))?.map_err(|failure| candle_core::Error::wrap(failure).into())
+        with_rows(x, |x| gram.add(x, weights.as_deref()))?.map_err(|failure| {
+            let words = failure.to_string();
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            candle_core::Error::Msg(words).into()
+        })
     }
 }
 
@@ -149,10 +147,11 @@ impl Difference {
         self.surprise.map(|sum| self.mean(sum).exp())
     }
 
-    /// Mean KL(original ‖ changed), in nats.
-    pub(super) fn kl(self) -> f64 {
+    /// Mean KL(original ‖ changed), in nats; nothing where a logit is no number.
+    pub(super) fn kl(self) -> Option<f64> {
+        let mean = self.mean(self.kl);
         // Rounding may leave a little less than nothing.
-        self.mean(self.kl).max(0.0)
+        mean.is_finite().then(|| if mean < 0.0 { 0.0 } else { mean })
     }
 
     /// Share of rows whose most probable token is the same.

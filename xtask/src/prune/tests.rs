@@ -1,3 +1,5 @@
+//! Pruned copies of the tiny checkpoint, and of one with neurons, a layer and rows that are not needed.
+
 use std::fs;
 use std::path::Path;
 
@@ -207,13 +209,21 @@ fn what_makes_no_sense_is_one_line_and_status_two_and_nothing_is_written() {
     let out = folder.path().join("out");
     let damaged = folder.path().join("damaged.jsonl");
     fs::write(&damaged, "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n").unwrap();
+    let blind = folder.path().join("blind.jsonl");
+    fs::write(&blind, "{\"text\": \"a\", \"image\": \"nowhere.png\"}\n").unwrap();
+    let shown = folder.path().join("shown.jsonl");
+    fs::write(&shown, json!({ "text": "a", "image": tiny().join("screens/01.png") }).to_string()).unwrap();
     let wrong = [
         ("", "name something"),
         ("--ffn 300", "multiple of 128"),
         ("--ffn 512", "384 neurons"),
         ("--layers 1", "2 that are protected"),
         ("--layers 9", "4 that there are"),
+        ("--vocab padding --lines 3", "--lines"),
         (&format!("--layers 3 --calib {}", damaged.display()), "line 2 of"),
+        (&format!("--layers 3 --calib {}", blind.display()), "nowhere.png"),
+        ("--layers 3 --calib /dev/zero", "no regular file"),
+        (&format!("--drop vision --eval {}", shown.display()), "every line has a picture"),
     ];
     for (arguments, expected) in wrong {
         let failure = prune(&tiny(), &out, arguments).unwrap_err();
@@ -226,7 +236,16 @@ fn what_makes_no_sense_is_one_line_and_status_two_and_nothing_is_written() {
     let missing = prune(&tiny(), &out, "--layers 3 --calib /nowhere.jsonl").unwrap_err();
     assert!(one_line(&missing).contains("/nowhere.jsonl"), "{missing}");
     assert_eq!(missing.status(), 2);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the calibration file alone");
+    let orphan = prune(&tiny(), &folder.path().join("no/where"), "--drop vision").unwrap_err();
+    assert_eq!(orphan.status(), 2, "{orphan}");
+    let asr = workspace::root().join("goldens/cases/asr");
+    let deaf = prune(&asr, &out, "--ffn 128").unwrap_err();
+    assert!(deaf.status() == 2 && one_line(&deaf).contains("no sounds yet"), "{deaf}");
+    // A line that the model cannot take is named; that is known only when it is tried.
+    fs::write(&damaged, json!({ "text": "a", "image": tiny().join("config.json") }).to_string()).unwrap();
+    let untaken = prune(&tiny(), &out, &format!("--layers 3 --calib {}", damaged.display())).unwrap_err();
+    assert!(one_line(&untaken).contains("line 1 of"), "{}", one_line(&untaken));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the calibration files alone");
 }
 
 #[test]

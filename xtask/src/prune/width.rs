@@ -14,7 +14,7 @@ use autoglm_text::{Decoder, DecoderLayer, Family};
 use candle_core::Tensor;
 use safetensors::tensor::TensorView;
 
-use super::forward::{Collect, all_through};
+use super::forward::{Collect, input};
 use crate::error::{Error, Result};
 
 /// What narrows layers.
@@ -55,11 +55,25 @@ impl Narrow<'_> {
     pub(super) fn layer(
         &self,
         index: usize,
-        states: &mut Vec<Tensor>,
+        states: &mut [Tensor],
         shown: &[Transcript],
         last: bool,
     ) -> Result<Option<Narrowed>> {
-        let Some(target) = self.target else { return Ok(None) };
+        let Some(mut target) = self.target else { return Ok(None) };
+        // Chance is another in every layer.
+        target.seed = target.seed.wrapping_mul(1 << 16).wrapping_add(index as u64);
+        let narrowed = self.narrow(target, index, states, shown, last);
+        narrowed.map(Some).map_err(|source| Error::Layer { index, source: Box::new(source) })
+    }
+
+    fn narrow(
+        &self,
+        target: Target,
+        index: usize,
+        states: &mut [Tensor],
+        shown: &[Transcript],
+        last: bool,
+    ) -> Result<Narrowed> {
         let config = self.decoder.config();
         let at = format!("{}.layers.{index}", config.prefix());
         let source = DenseSource::new(Arc::clone(self.checkpoint), None);
@@ -67,9 +81,20 @@ impl Narrow<'_> {
         let collect = Collect::new(config.intermediate_size, behind)?;
         let observed = Observe::new(&source, Arc::clone(&collect) as Arc<dyn Sink>);
         let layer = DecoderLayer::load(&observed, config, &at)?;
-        all_through(self.run, config, &layer, states, shown)?;
+        for (rows, transcript) in states.iter().zip(shown) {
+            let passed = layer.whole(self.run, config, &input(rows, &transcript.input)?);
+            passed.map_err(|failure| collect.failure().map_or(Error::from(failure), Error::from))?;
+        }
         let network = Network::of(self.checkpoint, &at, config.hidden_size, config.intermediate_size)?;
-        let shrunk = collect.with(|gram| network.shrink(gram, target))?;
+        let gains: Option<Vec<f32>> = match behind {
+            Some(_) => {
+                let norm = format!("{at}.post_mlp_layernorm.weight");
+                Some(source.tensor(&norm, &[config.hidden_size])?.to_vec1()?)
+            }
+            None => None,
+        };
+        let shrunk = collect.with(|gram| network.shrink(gram, target, gains.as_deref()))?;
+        drop(collect);
         let tensors = network.narrow(&shrunk)?;
         if !last {
             let mut narrow = config.clone();
@@ -77,9 +102,11 @@ impl Narrow<'_> {
             let norm = format!("{at}.post_attention_layernorm.weight");
             let over = Over::new(&source, &tensors, &norm, &network, target.to, self.checkpoint)?;
             let layer = DecoderLayer::load(&over, &narrow, &at)?;
-            *states = all_through(self.run, &narrow, &layer, states, shown)?;
+            for (rows, transcript) in states.iter_mut().zip(shown) {
+                *rows = layer.whole(self.run, &narrow, &input(rows, &transcript.input)?)?;
+            }
         }
-        Ok(Some(Narrowed { tensors, shrunk }))
+        Ok(Narrowed { tensors, shrunk })
     }
 }
 
@@ -115,7 +142,7 @@ impl Network {
         }
     }
 
-    fn shrink(&self, gram: &autoglm_prune::Gram, target: Target) -> Result<Shrunk> {
+    fn shrink(&self, gram: &autoglm_prune::Gram, target: Target, gains: Option<&[f32]>) -> Result<Shrunk> {
         let read = |part: usize| {
             move |j: usize, into: &mut Vec<f32>| {
                 let (matrix, row) = self.row(part, j);
@@ -129,6 +156,7 @@ impl Network {
             gate: &gate,
             up: &up,
             down: &|i, into| self.down.1.widen(i, into),
+            gains,
         };
         Ok(shrink(&network, gram, target)?)
     }
@@ -152,9 +180,9 @@ impl Network {
         }
         let (name, matrix) = &self.down;
         // Two bytes of f16 end at 65 504, which a fit may pass.
-        let largest = shrunk.down.iter().fold(0f32, |most, x| most.max(x.abs()));
-        if !largest.is_finite() || (matrix.kind() == FloatType::F16 && largest > f32::from(half::f16::MAX)) {
-            return Err(Error::Range { tensor: name.clone(), value: largest, format: "its format" });
+        let most = if matrix.kind() == FloatType::F16 { f32::from(half::f16::MAX) } else { f32::MAX };
+        if let Some(value) = shrunk.down.iter().find(|x| !x.is_finite() || x.abs() > most) {
+            return Err(Error::Range { tensor: name.clone(), value: *value, format: "its format" });
         }
         let mut bytes = Vec::new();
         matrix.kind().narrow(&shrunk.down, &mut bytes);
