@@ -69,7 +69,7 @@ fn remove(
         let alive = (0..f).filter(|j| stays[*j]);
         let Some(j) = alive.min_by(|a, b| score(*a).total_cmp(&score(*b))) else { return Ok(b.max(1)) };
         let root = diagonal[j].sqrt();
-        if !(root > 0.0) {
+        if root.is_nan() || root <= 0.0 {
             return Err(Error::Singular { neuron: neurons[j] });
         }
         stays[j] = false;

@@ -154,7 +154,7 @@ mod tests {
             fs::write(path.join("half"), b"half").unwrap();
             marked.then(|| {
                 let mut mark = File::create(path.join(INCOMPLETE)).unwrap();
-                mark.write_all(name[1..2].as_bytes()).unwrap();
+                mark.write_all(&name.as_bytes()[1..2]).unwrap();
                 mark
             })
         };

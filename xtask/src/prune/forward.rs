@@ -151,7 +151,7 @@ impl Difference {
     pub(super) fn kl(self) -> Option<f64> {
         let mean = self.mean(self.kl);
         // Rounding may leave a little less than nothing.
-        mean.is_finite().then(|| if mean < 0.0 { 0.0 } else { mean })
+        mean.is_finite().then_some(if mean < 0.0 { 0.0 } else { mean })
     }
 
     /// Share of rows whose most probable token is the same.

@@ -128,7 +128,7 @@ fn planted(model: &Path) {
         let from = format!("{LAYER}.{}.", layer - 1);
         for name in names.iter().filter(|name| name.starts_with(&from)) {
             let mut tensor = tensors.0[name].clone();
-            if layer == 2 && name.contains(".post_self_attn_layernorm") || layer == 2 && name.contains(".post_mlp_") {
+            if layer == 2 && [".post_self_attn_layernorm", ".post_mlp_"].iter().any(|norm| name.contains(norm)) {
                 tensor.1.fill(0.0);
             }
             tensors.0.insert(name.replace(&from, &format!("{LAYER}.{layer}.")), tensor);
