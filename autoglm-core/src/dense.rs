@@ -12,11 +12,10 @@ use autoglm_kernels::{Block, Isa};
 use candle_core::Tensor;
 use half::bf16;
 
-use crate::norm::{gelu, silu_mul};
+use crate::prepare::Prepare;
 use crate::rows::{from_rows, with_rows};
 use crate::{
-    Before, Checkpoint, Embedding, Error, FloatType, LayerNorm, Member, Projection, Result, RmsNorm, Run, Source,
-    TensorBytes, TokenId,
+    Before, Checkpoint, Embedding, Error, FloatType, Member, Projection, Result, Run, Source, TensorBytes, TokenId,
 };
 
 /// Weight rows per task: enough work to outweigh handing it to a thread, and a multiple of what the
@@ -107,17 +106,7 @@ impl Source for DenseSource {
                 got: vec![odd.out, odd.inp],
             });
         }
-        let before = match before {
-            Before::Nothing => Prepare::Nothing,
-            Before::RmsNorm { weight, eps } => Prepare::RmsNorm(RmsNorm::new(&self.tensor(weight, &[width])?, *eps)?),
-            Before::LayerNorm { weight, bias, eps } => Prepare::LayerNorm(LayerNorm::new(
-                &self.tensor(weight, &[width])?,
-                &self.tensor(bias, &[width])?,
-                *eps,
-            )?),
-            Before::SiluMul => Prepare::SiluMul,
-            Before::Gelu => Prepare::Gelu,
-        };
+        let before = Prepare::load(self, before, width)?;
         Ok(Arc::new(Dense { maps, before, width }))
     }
 
@@ -182,15 +171,6 @@ struct Map {
     bias: Option<Vec<f32>>,
 }
 
-#[derive(Debug)]
-enum Prepare {
-    Nothing,
-    RmsNorm(RmsNorm),
-    LayerNorm(LayerNorm),
-    SiluMul,
-    Gelu,
-}
-
 /// A [`Projection`] over dense weights.
 #[derive(Debug)]
 pub struct Dense {
@@ -243,13 +223,7 @@ impl Projection for Dense {
                 got: vec![n, width],
             });
         }
-        let x = match &self.before {
-            Prepare::Nothing => x.contiguous()?,
-            Prepare::RmsNorm(norm) => norm.forward(run, x)?,
-            Prepare::LayerNorm(norm) => norm.forward(run, x)?,
-            Prepare::SiluMul => silu_mul(run, x)?,
-            Prepare::Gelu => gelu(run, x)?,
-        };
+        let x = self.before.apply(run, x)?;
         let total = self.width_out();
         let mut out = run.zeros(n * total);
         if !out.is_empty() {
@@ -266,10 +240,7 @@ impl Projection for Dense {
     }
 
     fn width_in(&self) -> usize {
-        match self.before {
-            Prepare::SiluMul => 2 * self.width,
-            _ => self.width,
-        }
+        self.before.width_in(self.width)
     }
 
     fn width_out(&self) -> usize {

@@ -38,6 +38,7 @@ pub mod fields;
 pub mod float;
 pub mod norm;
 pub mod observe;
+mod prepare;
 pub mod rope;
 pub mod rows;
 pub mod run;

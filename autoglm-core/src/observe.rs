@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::norm::{gelu, silu_mul};
-use crate::{Before, Embedding, LayerNorm, Member, Projection, Result, RmsNorm, Run, Source, TensorBytes};
+use crate::prepare::Prepare;
+use crate::{Before, Embedding, Member, Projection, Result, Run, Source, TensorBytes};
 
 /// What is shown the rows of linear maps.
 pub trait Sink: fmt::Debug + Send + Sync {
@@ -36,22 +36,6 @@ impl<'a> Observe<'a> {
     pub fn new(source: &'a dyn Source, sink: Arc<dyn Sink>) -> Self {
         Self { source, sink }
     }
-
-    fn prepare(&self, before: &Before, width: usize) -> Result<Prepare> {
-        Ok(match before {
-            Before::Nothing => Prepare::Nothing,
-            Before::RmsNorm { weight, eps } => {
-                Prepare::RmsNorm(RmsNorm::new(&self.source.tensor(weight, &[width])?, *eps)?)
-            }
-            Before::LayerNorm { weight, bias, eps } => Prepare::LayerNorm(LayerNorm::new(
-                &self.source.tensor(weight, &[width])?,
-                &self.source.tensor(bias, &[width])?,
-                *eps,
-            )?),
-            Before::SiluMul => Prepare::SiluMul,
-            Before::Gelu => Prepare::Gelu,
-        })
-    }
 }
 
 impl Source for Observe<'_> {
@@ -60,7 +44,7 @@ impl Source for Observe<'_> {
             return self.source.projection(members, before);
         }
         let product = self.source.projection(members, &Before::Nothing)?;
-        let before = self.prepare(before, product.width_in())?;
+        let before = Prepare::load(self.source, before, product.width_in())?;
         Ok(Arc::new(Observed { members: members.to_vec(), before, product, sink: Arc::clone(&self.sink) }))
     }
 
@@ -84,15 +68,6 @@ impl fmt::Debug for Observe<'_> {
 }
 
 #[derive(Debug)]
-enum Prepare {
-    Nothing,
-    RmsNorm(RmsNorm),
-    LayerNorm(LayerNorm),
-    SiluMul,
-    Gelu,
-}
-
-#[derive(Debug)]
 struct Observed {
     members: Vec<Member>,
     before: Prepare,
@@ -102,21 +77,14 @@ struct Observed {
 
 impl Projection for Observed {
     fn forward(&self, run: &Run<'_>, x: &Tensor) -> Result<Tensor> {
-        let x = match &self.before {
-            Prepare::Nothing => x.clone(),
-            Prepare::RmsNorm(norm) => norm.forward(run, x)?,
-            Prepare::LayerNorm(norm) => norm.forward(run, x)?,
-            Prepare::SiluMul => silu_mul(run, x)?,
-            Prepare::Gelu => gelu(run, x)?,
-        };
+        let x = self.before.apply(run, x)?;
         let y = self.product.forward(run, &x)?;
         self.sink.see(&self.members, &x, &y)?;
         Ok(y)
     }
 
     fn width_in(&self) -> usize {
-        let width = self.product.width_in();
-        if matches!(self.before, Prepare::SiluMul) { 2 * width } else { width }
+        self.before.width_in(self.product.width_in())
     }
 
     fn width_out(&self) -> usize {
