@@ -99,6 +99,7 @@ pub(crate) enum Precision {
     Bf16,
     /// Half-precision floats
     F16,
+    /// 32-bit floats
     F32,
 }
 

@@ -45,7 +45,7 @@ use output::{Output, Renamed};
 ///
 /// A line of a calibration file is {"text": "打开相机", "image": "screens/01.png"}, the picture being optional. The model
 /// answers each line, and what it computes meanwhile tells which of its parts matter: take lines that look like what it
-/// will be used for. Nothing is trained; a fifth of the neurons goes at little cost, half of them does not.
+/// will be used for. Nothing is trained, so see with --eval what it cost.
 ///
 /// Use `cargo run --release -p xtask -- prune …` for large checkpoints: it is many times as fast.
 #[derive(Debug, clap::Args)]
