@@ -6,6 +6,7 @@
 use autoglm_kernels::Isa;
 use autoglm_kernels::dense::Float;
 use half::{bf16, f16};
+use safetensors::Dtype;
 
 /// A floating-point storage format. All three are little-endian, as safetensors prescribes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +26,16 @@ impl FloatType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// What a safetensors header calls it.
+    #[must_use]
+    pub const fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
         }
     }
 

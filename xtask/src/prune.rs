@@ -206,15 +206,15 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
 
     // A plan names neurons by number alone, which takes no calibration.
     let calibrates = (job.ffn.is_some() && !arguments.plan) || job.layers.is_some();
-    let sees = inventory.config.get("vision_config").is_some();
-    for set in (!sees).then_some(&mut set).into_iter().chain(held_out.as_mut().filter(|_| !sees || job.alone())) {
-        // What is left of a model without eyes has one axis of positions, and a picture's rows stand on three.
+    let sees = inventory.config.get("vision_config").is_some() && !job.alone();
+    for set in calibrates.then_some(&mut set).into_iter().chain(held_out.as_mut()).filter(|_| !sees) {
+        // The decoder alone has one axis of positions, and a picture's rows stand on three.
         match set.forget_pictures() {
             0 => {}
-            unseen => eprintln!("{unseen} lines have a picture, which there are no eyes for"),
+            unseen => eprintln!("{unseen} lines have a picture, which there will be no eyes for"),
         }
         if set.lines.is_empty() {
-            return Err(Error::Usage("every line has a picture, which there are no eyes for".to_owned()));
+            return Err(Error::Usage("every line has a picture, which there will be no eyes for".to_owned()));
         }
     }
     set.shuffle(arguments.seed, arguments.lines);

@@ -18,6 +18,8 @@ pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Shards {
     directory: PathBuf,
+    /// How many there will be, the index not counted.
+    pub(crate) files: usize,
     /// What is still to be begun: the files' names and tensors.
     waiting: std::vec::IntoIter<(String, Vec<TensorSpec>)>,
     open: Option<Open>,
@@ -66,12 +68,7 @@ impl Shards {
             debug_assert_eq!(map.len(), count, "tensors have names of their own");
             format!("{:#}\n", json!({ "metadata": { "total_size": total }, "weight_map": map })).into_bytes()
         });
-        Self { directory: directory.to_owned(), waiting: files.into_iter(), open: None, index }
-    }
-
-    /// How many files there will be, the index not counted.
-    pub(crate) fn files(&self) -> usize {
-        self.waiting.len() + usize::from(self.open.is_some())
+        Self { directory: directory.to_owned(), files: shards, waiting: files.into_iter(), open: None, index }
     }
 
     /// Lets `write` write the next tensor.

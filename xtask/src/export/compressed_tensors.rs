@@ -118,7 +118,7 @@ enum Item<'a> {
 impl Item<'_> {
     fn tensors(&self, kind: Kind) -> Vec<TensorSpec> {
         match self {
-            Self::Quantised(member, float) => kind.tensors(member, dtype(*float)),
+            Self::Quantised(member, float) => kind.tensors(member, float.dtype()),
             Self::Plain(spec, dtype) => vec![(*spec).clone().stored_as(*dtype)],
         }
     }
@@ -179,12 +179,4 @@ pub(super) fn write(inventory: &Inventory, kind: Kind, run: &Run<'_>, path: &Pat
         object.insert("quantization_config".to_owned(), kind.config(&ignored));
     }
     Ok((config, total))
-}
-
-fn dtype(float: FloatType) -> Dtype {
-    match float {
-        FloatType::F32 => Dtype::F32,
-        FloatType::F16 => Dtype::F16,
-        FloatType::Bf16 => Dtype::BF16,
-    }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 
 use autoglm::Inventory;
-use autoglm_core::checkpoint::Dtype;
 use autoglm_core::{FloatType, TensorSpec};
 use serde_json::Value;
 
@@ -20,12 +19,7 @@ const NUMBERS_AT_ONCE: usize = 1 << 20;
 /// # Errors
 /// A weight has no place in the format, or a file cannot be written.
 pub(super) fn write(inventory: &Inventory, float: FloatType, directory: &Path) -> Result<(Value, u64)> {
-    let dtype = match float {
-        FloatType::F32 => Dtype::F32,
-        FloatType::F16 => Dtype::F16,
-        FloatType::Bf16 => Dtype::BF16,
-    };
-    let specs: Vec<TensorSpec> = inventory.tensors.iter().map(|spec| spec.clone().stored_as(dtype)).collect();
+    let specs: Vec<TensorSpec> = inventory.tensors.iter().map(|spec| spec.clone().stored_as(float.dtype())).collect();
     let total = specs.iter().map(bytes).sum();
     let mut progress = Progress::new(total);
     let mut shards = Shards::new(directory, specs.clone(), SHARD_BYTES);

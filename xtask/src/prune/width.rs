@@ -78,13 +78,7 @@ impl Narrow<'_> {
         let at = format!("{}.layers.{index}", config.prefix());
         let source = DenseSource::new(Arc::clone(self.checkpoint), None);
         let behind = (config.family != Family::GlmAsr).then_some(config.rms_norm_eps);
-        let collect = Collect::new(config.intermediate_size, behind)?;
-        let observed = Observe::new(&source, Arc::clone(&collect) as Arc<dyn Sink>);
-        let layer = DecoderLayer::load(&observed, config, &at)?;
-        for (rows, transcript) in states.iter().zip(shown) {
-            let passed = layer.whole(self.run, config, &input(rows, &transcript.input)?);
-            passed.map_err(|failure| collect.failure().map_or(Error::from(failure), Error::from))?;
-        }
+        let collect = self.observe(&source, &at, behind, states, shown)?;
         let network = Network::of(self.checkpoint, &at, config.hidden_size, config.intermediate_size)?;
         let gains: Option<Vec<f32>> = match behind {
             Some(_) => {
@@ -94,6 +88,7 @@ impl Narrow<'_> {
             None => None,
         };
         let shrunk = collect.with(|gram| network.shrink(gram, target, gains.as_deref()))?;
+        // The sums of a large network take more than all of its weights.
         drop(collect);
         let tensors = network.narrow(&shrunk)?;
         if !last {
@@ -107,6 +102,29 @@ impl Narrow<'_> {
             }
         }
         Ok(Narrowed { tensors, shrunk })
+    }
+}
+
+impl Narrow<'_> {
+    /// What flows through the feed-forward network of the layer at this path. Nothing but the answer holds it.
+    fn observe(
+        &self,
+        source: &DenseSource,
+        at: &str,
+        behind: Option<f32>,
+        states: &[Tensor],
+        shown: &[Transcript],
+    ) -> Result<Arc<Collect>> {
+        let config = self.decoder.config();
+        let collect = Collect::new(config.intermediate_size, behind)?;
+        let observed = Observe::new(source, Arc::clone(&collect) as Arc<dyn Sink>);
+        let layer = DecoderLayer::load(&observed, config, at)?;
+        for (rows, transcript) in states.iter().zip(shown) {
+            let passed = layer.whole(self.run, config, &input(rows, &transcript.input)?);
+            passed.map_err(|failure| collect.failure().map_or(Error::from(failure), Error::from))?;
+        }
+        drop((layer, observed));
+        Ok(collect)
     }
 }
 
@@ -211,16 +229,16 @@ impl<'a> Over<'a> {
     ) -> Result<Self> {
         let norm_bytes = below.bytes(norm)?;
         let norm_kind = checkpoint.info(norm)?.float()?;
-        let mut views = Vec::new();
-        for (name, bytes) in tensors {
-            let matrices = network.gate_up.iter().chain([&network.down]);
-            let kind = matrices.filter(|(of, _)| of == name).map(|(_, matrix)| matrix.kind()).next();
-            let values = bytes.len() / kind.map_or(1, FloatType::size);
-            let shape = if *name == network.down.0 { vec![network.c, to] } else { vec![values / network.c, network.c] };
-            views.push((name.as_str(), view(kind, shape, bytes)?));
+        let mut views = vec![(norm, view(norm_kind, vec![network.c], &norm_bytes)?)];
+        for (name, matrix) in network.gate_up.iter().chain([&network.down]) {
+            let Some(bytes) = tensors.get(name) else { continue };
+            let shape = if *name == network.down.0 {
+                vec![network.c, to]
+            } else {
+                vec![bytes.len() / matrix.kind().size() / network.c, network.c]
+            };
+            views.push((name.as_str(), view(matrix.kind(), shape, bytes)?));
         }
-        let width = network.c;
-        views.push((norm, view(Some(norm_kind), vec![width], &norm_bytes)?));
         let bytes = safetensors::serialize(views, None).map_err(|source| Error::Safetensors { source })?;
         let above = DenseSource::new(Arc::new(Checkpoint::from_bytes(bytes)?), None);
         Ok(Self { below, above, names: tensors.keys().cloned().collect() })
@@ -231,13 +249,8 @@ impl<'a> Over<'a> {
     }
 }
 
-fn view(kind: Option<FloatType>, shape: Vec<usize>, bytes: &[u8]) -> Result<TensorView<'_>> {
-    let dtype = match kind {
-        Some(FloatType::F16) => safetensors::Dtype::F16,
-        Some(FloatType::Bf16) => safetensors::Dtype::BF16,
-        _ => safetensors::Dtype::F32,
-    };
-    TensorView::new(dtype, shape, bytes).map_err(|source| Error::Safetensors { source })
+fn view(kind: FloatType, shape: Vec<usize>, bytes: &[u8]) -> Result<TensorView<'_>> {
+    TensorView::new(kind.dtype(), shape, bytes).map_err(|source| Error::Safetensors { source })
 }
 
 impl Source for Over<'_> {

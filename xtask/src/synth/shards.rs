@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use autoglm_core::TensorSpec;
-use autoglm_core::checkpoint::Dtype;
+use autoglm_core::{FloatType, TensorSpec};
 
 use super::noise::Noise;
 use super::plan::Tensor;
@@ -22,19 +21,16 @@ pub(crate) enum StoredAs {
 }
 
 impl StoredAs {
-    /// Bytes per value.
-    pub(crate) fn size(self) -> usize {
+    fn float(self) -> FloatType {
         match self {
-            Self::Bf16 => 2,
-            Self::F32 => 4,
+            Self::Bf16 => FloatType::Bf16,
+            Self::F32 => FloatType::F32,
         }
     }
 
-    fn dtype(self) -> Dtype {
-        match self {
-            Self::Bf16 => Dtype::BF16,
-            Self::F32 => Dtype::F32,
-        }
+    /// Bytes per value.
+    pub(crate) fn size(self) -> usize {
+        self.float().size()
     }
 
     pub(crate) fn torch_name(self) -> &'static str {
@@ -65,10 +61,11 @@ pub(crate) fn write(
     seed: u64,
     shard_bytes: u64,
 ) -> Result<Written> {
-    let spec =
-        |tensor: &Tensor| TensorSpec::new(tensor.name.clone(), tensor.shape.clone()).stored_as(stored_as.dtype());
+    let spec = |tensor: &Tensor| {
+        TensorSpec::new(tensor.name.clone(), tensor.shape.clone()).stored_as(stored_as.float().dtype())
+    };
     let mut shards = Shards::new(directory, tensors.iter().map(spec).collect(), shard_bytes);
-    let mut written = Written { files: shards.files(), ..Written::default() };
+    let mut written = Written { files: shards.files, ..Written::default() };
     let mut buffer = Vec::new();
     for tensor in tensors {
         let noise = Noise::new(seed, &tensor.name);
@@ -101,6 +98,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use autoglm::Shape;
+    use autoglm_core::checkpoint::Dtype;
 
     /// The tiny shape with hardly any vocabulary: half a megabyte.
     fn tensors() -> Vec<Tensor> {
