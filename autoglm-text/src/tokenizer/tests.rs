@@ -219,7 +219,12 @@ fn neighbours_are_joined_and_ids_are_not() {
 
 #[test]
 fn any_text_has_the_ids_of_the_library() {
-    let pairs = [tiny_value(), glm_value(), llama_value()].map(|file| (build(&file).unwrap(), library(&file)));
+    // The library looks for markers in every text; what we say of words is said of one without any.
+    let pairs = [tiny_value(), glm_value(), llama_value()].map(|file| {
+        let mut words = file.clone();
+        words["added_tokens"] = json!([]);
+        (build(&file).unwrap(), library(&words))
+    });
     proptest!(|(text in any_text())| {
         for (ours, theirs) in &pairs {
             let expected = theirs.encode(text.as_str(), false).unwrap();
@@ -275,6 +280,7 @@ fn any_text() -> impl Strategy<Value = String> {
         "[打开相机好]{1,4}",
         "[!-/:-@]{1,4}",
         "(don't|I'LL|</|👍🏽|👨‍👩‍👧)",
+        "(</?s>|<unk>|<\\|user\\|>)",
         any::<String>(),
     ];
     prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
