@@ -3,6 +3,7 @@
 //! ```text
 //! --drop      tensors of a modality and what config.json says of it
 //! --vocab     rows of the embedding table and of the output layer that no token has
+//! --fold      the frames of a patch: a still picture is the same in each
 //! --layers    whole layers: a shortlist by block influence, then the one whose loss changes answers least, and so on
 //! --ffn       neurons of every layer's feed-forward network; down_proj is re-fitted to make up for them
 //! ```
@@ -14,6 +15,7 @@ mod calibration;
 mod config;
 mod depth;
 mod evaluate;
+mod fold;
 mod forward;
 mod output;
 mod width;
@@ -30,6 +32,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::export::{copy_companions, threads};
 use crate::publish::{may_publish, publish, write_file};
+use fold::Fold;
 use output::{Output, Renamed};
 
 /// Make a checkpoint smaller: fewer neurons, layers, unused rows, or a modality less.
@@ -75,6 +78,10 @@ pub(crate) struct Arguments {
     /// `padding`: drop the rows behind the last token
     #[arg(long, value_enum)]
     vocab: Option<Vocabulary>,
+    /// Sum up what the patch embedding does to the frames of a patch, which are the same for a still picture: half the
+    /// products there, and no videos any more
+    #[arg(long)]
+    fold: bool,
     /// What neurons are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared with
     /// [default: obs]
     #[arg(long, value_name = "NAME", value_parser = criterion, requires = "ffn")]
@@ -133,6 +140,7 @@ struct Job {
     layers: Option<usize>,
     protect: [usize; 2],
     vocab: Option<usize>,
+    fold: Option<Fold>,
     drop: Option<Dropped>,
 }
 
@@ -160,6 +168,7 @@ impl Arguments {
             layers: None,
             protect: None,
             vocab: None,
+            fold: false,
             criterion: Some(criterion),
             // Of all, so that only the choice differs.
             refit: Some(true),
@@ -258,12 +267,17 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
         return Ok(report);
     };
     publish(out, |directory| {
-        let steps = output.write(directory, &inventory, &narrow, &shown, &kept)?;
+        let steps = output.write(directory, &inventory, job.fold.as_ref(), &narrow, &shown, &kept)?;
         if let Some(all) = report["steps"].as_array_mut() {
             all.extend(steps);
         }
         write_file(&directory.join("config.json"), format!("{:#}\n", output.config).as_bytes())?;
-        copy_companions(&files, directory, |name| !job.alone() || !name.contains("processor"))?;
+        copy_companions(&files, directory, |name| {
+            (!job.alone() || !name.contains("processor")) && (job.fold.is_none() || fold::leaves_alone(name))
+        })?;
+        if let Some(fold) = &job.fold {
+            fold.write(&files, directory)?;
+        }
         if !questions.is_empty() {
             report["eval"] = evaluate::compare(&run, &decoder, directory, &questions)?;
         }
@@ -290,8 +304,9 @@ impl Job {
             && arguments.ffn.is_none()
             && arguments.layers.is_none()
             && arguments.vocab.is_none()
+            && !arguments.fold
         {
-            return usage("name something to go: --drop, --ffn, --layers or --vocab".to_owned());
+            return usage("name something to go: --drop, --ffn, --layers, --vocab or --fold".to_owned());
         }
         let calibrated = arguments.ffn.is_some() || arguments.layers.is_some();
         if !calibrated && (arguments.calib.is_some() || arguments.lines.is_some()) {
@@ -324,14 +339,18 @@ impl Job {
             Some(Dropped::Audio) if text.family != Family::Glm4v || inventory.config.get("audio_config").is_none() => {
                 return usage("--drop audio: no ears that the rest could do without".to_owned());
             }
+            Some(Dropped::Vision) if arguments.fold => {
+                return usage("--fold: nothing is left to fold after --drop vision".to_owned());
+            }
             _ => {}
         }
+        let fold = if arguments.fold { Some(Fold::of(files, inventory)?) } else { None };
         let vocab = match arguments.vocab {
             Some(Vocabulary::Padding) => Some(output::tokens(files, &inventory.config)?.min(text.vocab_size)),
             None => None,
         };
         let (ffn, layers, drop) = (arguments.ffn, arguments.layers, arguments.drop);
-        Ok(Self { ffn, layers, protect, vocab, drop })
+        Ok(Self { ffn, layers, protect, vocab, fold, drop })
     }
 
     /// `prune.json` without what only writing tells.
@@ -343,6 +362,11 @@ impl Job {
         }
         if let Some(vocab) = self.vocab {
             steps.push(step("vocab", None, &json!(vocab)));
+        }
+        if let Some(fold) = &self.fold {
+            let mut folded = step("fold", None, &json!(1));
+            folded["frames"] = json!(fold.frames);
+            steps.push(folded);
         }
         if self.layers.is_some() {
             steps.push(step("layers", None, &json!(kept)));

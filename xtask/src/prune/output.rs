@@ -8,6 +8,7 @@ use autoglm_core::{Files, TensorSpec};
 use autoglm_text::TextConfig;
 use serde_json::{Value, json};
 
+use super::fold::{self, Fold};
 use super::width::Narrow;
 use super::{Dropped, Job, bar, config, step};
 use crate::error::{Error, Result};
@@ -99,6 +100,11 @@ impl Output {
             {
                 shape[0] = vocab;
             }
+            let mut dtype = dtype;
+            if job.fold.is_some() && name == fold::KERNEL {
+                shape[2] = 1;
+                dtype = fold::STORED.dtype();
+            }
             let spec = TensorSpec::new(names.name(name), shape).stored_as(dtype);
             outside.push(Piece { spec, from: name.to_owned() });
         }
@@ -116,6 +122,9 @@ impl Output {
         }
         if let Some(vocab) = job.vocab {
             config::set(&mut config, "vocab_size", &json!(vocab));
+        }
+        if job.fold.is_some() {
+            Fold::say(&mut config);
         }
         Ok(Self { outside, layers, config })
     }
@@ -137,6 +146,7 @@ impl Output {
         &self,
         directory: &Path,
         inventory: &Inventory,
+        fold: Option<&Fold>,
         narrow: &Narrow<'_>,
         shown: &[Transcript],
         kept: &[usize],
@@ -144,7 +154,13 @@ impl Output {
         let specs: Vec<TensorSpec> = self.pieces().map(|piece| piece.spec.clone()).collect();
         let mut shards = Shards::new(directory, specs, SHARD_BYTES);
         for piece in &self.outside {
-            copy(&mut shards, inventory, piece)?;
+            match fold.filter(|_| piece.from == fold::KERNEL) {
+                Some(fold) => {
+                    let folded = fold.kernel(&inventory.checkpoint, &piece.from)?;
+                    shards.tensor(|file| file.write_all(&folded))?;
+                }
+                None => copy(&mut shards, inventory, piece)?,
+            }
         }
         let mut steps = Vec::new();
         let mut states = narrow.states(shown);

@@ -181,6 +181,37 @@ fn the_decoder_alone_computes_the_same_bits() {
 }
 
 #[test]
+fn one_frame_shows_what_two_equal_ones_showed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, twice) = (folder.path().join("folded"), folder.path().join("twice"));
+    prune(&tiny(), &out, "--fold").unwrap();
+    let kernel = Tensors::of(&out).0.remove(fold::KERNEL).unwrap();
+    assert_eq!(kernel.0[1..], [3, 1, 14, 14]);
+    let config = read(&out.join("config.json"));
+    assert_eq!(config["vision_config"]["temporal_patch_size"], 1);
+    let preprocess = read(&out.join("preprocessor_config.json"));
+    assert_eq!(preprocess["size"], json!({ "shortest_edge": 6_272, "longest_edge": 112_896 }));
+    assert_eq!(preprocess["image_mean"], read(&tiny().join("preprocessor_config.json"))["image_mean"]);
+    // As many rows, so the picture has the same size, and the same in them.
+    let furthest = furthest(&logits(&tiny(), true), &logits(&out, true));
+    assert!(furthest > 0.0 && furthest <= 1e-4, "{furthest}");
+    let failure = prune(&out, &twice, "--fold").unwrap_err();
+    assert!(failure.status() == 2 && one_line(&failure).contains("one frame already"), "{failure}");
+    // A bound that has no half.
+    let mut preprocess = read(&out.join("preprocessor_config.json"));
+    preprocess["size"]["longest_edge"] = json!(225_793);
+    preprocess["temporal_patch_size"] = json!(2);
+    let odd = folder.path().join("odd");
+    fs::create_dir(&odd).unwrap();
+    for (name, content) in autoglm_tiny::FILES {
+        fs::write(odd.join(name), content).unwrap();
+    }
+    fs::write(odd.join("preprocessor_config.json"), preprocess.to_string()).unwrap();
+    let failure = prune(&odd, &twice, "--fold").unwrap_err();
+    assert!(failure.status() == 2 && one_line(&failure).contains("225793"), "{failure}");
+}
+
+#[test]
 fn a_narrow_model_still_answers_and_the_report_says_what_it_cost() {
     let folder = tempfile::tempdir().unwrap();
     let (out, lines) = (folder.path().join("narrow"), folder.path().join("held-out.jsonl"));
@@ -222,6 +253,7 @@ fn what_makes_no_sense_is_one_line_and_status_two_and_nothing_is_written() {
         ("--vocab padding --lines 3", "--lines"),
         (&format!("--layers 3 --calib {}", damaged.display()), "line 2 of"),
         (&format!("--layers 3 --calib {}", blind.display()), "nowhere.png"),
+        ("--drop vision --fold", "nothing is left"),
         ("--layers 3 --calib /dev/zero", "no regular file"),
         (&format!("--drop vision --eval {}", shown.display()), "every line has a picture"),
     ];
@@ -239,6 +271,8 @@ fn what_makes_no_sense_is_one_line_and_status_two_and_nothing_is_written() {
     let orphan = prune(&tiny(), &folder.path().join("no/where"), "--drop vision").unwrap_err();
     assert_eq!(orphan.status(), 2, "{orphan}");
     let asr = workspace::root().join("goldens/cases/asr");
+    let blind = prune(&asr, &out, "--fold").unwrap_err();
+    assert!(blind.status() == 2 && one_line(&blind).contains("no eyes"), "{blind}");
     let deaf = prune(&asr, &out, "--ffn 128").unwrap_err();
     assert!(deaf.status() == 2 && one_line(&deaf).contains("no sounds yet"), "{deaf}");
     // A line that the model cannot take is named; that is known only when it is tried.
