@@ -20,6 +20,7 @@ mod criterion;
 mod error;
 mod gram;
 mod influence;
+mod inverse;
 mod obs;
 mod redundant;
 mod refit;

@@ -34,6 +34,14 @@ pub(crate) fn quantise(packing: Packing, weights: &[f32], codes: &mut [i8], fact
     })
 }
 
+/// The least and the largest code.
+pub(crate) const fn ends(packing: Packing) -> (f32, f32) {
+    match packing {
+        Packing::Eight { .. } => (-EIGHT, EIGHT),
+        Packing::Four { .. } => FOUR,
+    }
+}
+
 #[inline(always)]
 fn grouped(
     weights: &[f32],

@@ -29,6 +29,14 @@ pub enum Error {
         /// Row of the weight, from 0.
         row: usize,
     },
+    /// What inputs are to one another cannot be that.
+    #[error("{numbers} numbers are no triangular factor for {width} inputs, with a positive diagonal")]
+    Feedback {
+        /// Inputs.
+        width: usize,
+        /// Numbers that there were.
+        numbers: usize,
+    },
     /// The system has not the memory for a packed matrix.
     #[error("no memory for the {bytes} bytes that `{tensor}` packs into")]
     Memory {

@@ -16,12 +16,16 @@
 //! power of two divides is not rotated ([`Packed::block`] says 1), which costs accuracy where some
 //! inputs are much larger than others and nothing else.
 //!
+//! Where calibration saw what goes into a map, [`Feedback`] chooses its codes so that each input makes up for the rounding
+//! of those before it.
+//!
 //! What was packed once can be written into a file ([`Placement`] says where, [`Manifest`] how), from
 //! which a [`PackedSource`] takes it uncopied.
 
 mod codes;
 mod error;
 mod factors;
+mod feedback;
 mod fidelity;
 mod integer;
 mod manifest;
@@ -35,6 +39,7 @@ mod stored;
 mod survey;
 
 pub use error::{Error, Result};
+pub use feedback::Feedback;
 pub use fidelity::{Fidelity, fidelity};
 pub use integer::{Integer, Prepare};
 pub use manifest::Manifest;

@@ -10,8 +10,9 @@ use autoglm_kernels::layout::{Bits, Layout, code, pack_output, padded_inputs};
 use autoglm_kernels::{Isa, hadamard};
 use half::f16;
 
-use crate::codes::quantise;
+use crate::codes::{ends, quantise};
 use crate::factors::Factors;
+use crate::feedback::{self, Feedback};
 use crate::{Error, Packing, Result};
 
 /// Outputs that one worker quantises before it takes the next: a panel of the widest layout.
@@ -70,6 +71,15 @@ impl Parts {
         (self.n, self.k)
     }
 
+    /// # Errors
+    /// [`Error::Width`] when `feedback` is about another number of inputs.
+    pub(crate) fn check(&self, feedback: Option<&Feedback>) -> Result<()> {
+        match feedback.map(Feedback::width).filter(|width| *width != self.k) {
+            Some(expected) => Err(Error::Width { tensor: self.name(), expected, got: self.k }),
+            None => Ok(()),
+        }
+    }
+
     /// The name that errors about the whole carry.
     pub(crate) fn name(&self) -> String {
         self.parts[0].0.clone()
@@ -99,14 +109,15 @@ impl Packed {
         parts: &Parts,
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Self> {
-        Self::quantise_for(Layout::of(isa), run, isa, packing, rotated, parts, done)
+        Self::quantise_for(Layout::of(isa), run, isa, packing, rotated, parts, None, done)
     }
 
     /// The same by the instructions of `isa` into the order of `layout`, which may be another
-    /// machine's.
+    /// machine's; `feedback`, about inputs that are rotated if weights are, chooses other codes than the nearest.
     ///
     /// # Errors
-    /// As for [`Packed::quantise`].
+    /// As for [`Packed::quantise`], and [`Error::Width`] when `feedback` is about another number of inputs.
+    #[expect(clippy::too_many_arguments, reason = "each says another thing of the one matrix that is made")]
     pub fn quantise_for(
         layout: Layout,
         run: &Run<'_>,
@@ -114,8 +125,10 @@ impl Packed {
         packing: Packing,
         rotated: bool,
         parts: &Parts,
+        feedback: Option<&Feedback>,
         done: &(dyn Fn(u64) + Sync),
     ) -> Result<Self> {
+        parts.check(feedback)?;
         let (n, k) = (parts.n, parts.k);
         let kernel = |source| Error::Kernel { tensor: parts.name(), source };
         let bytes = layout.bytes(packing.bits(), n, k).map_err(kernel)?;
@@ -139,7 +152,7 @@ impl Packed {
         let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         run.for_each(strips.collect(), |mut strip: Strip<'_>| {
             let (first, weights) = (strip.first, strip.channel.len() * k);
-            match pack(isa, layout, packing, block, parts, &mut strip) {
+            match pack((isa, layout, packing, block), parts, feedback, &mut strip) {
                 Ok(()) => done(weights as u64),
                 Err(error) => {
                     // The first bad weight is named, whichever worker was faster.
@@ -304,27 +317,53 @@ impl Packed {
 }
 
 /// Quantises the outputs of one strip.
-fn pack(isa: Isa, layout: Layout, packing: Packing, block: usize, parts: &Parts, strip: &mut Strip<'_>) -> Result<()> {
+fn pack(
+    (isa, layout, packing, block): (Isa, Layout, Packing, usize),
+    parts: &Parts,
+    feedback: Option<&Feedback>,
+    strip: &mut Strip<'_>,
+) -> Result<()> {
     let k = parts.k;
     let count = packing.group().map_or(0, |size| Groups::count(size, k));
-    let (mut weights, mut codes, mut factors) = (Vec::with_capacity(k), vec![0i8; k], vec![f16::ZERO; count]);
-    for (i, channel) in strip.channel.iter_mut().enumerate() {
-        let (tensor, matrix, row) = parts.place(strip.first + i);
-        matrix.widen(row, &mut weights);
-        if block > 1 {
-            hadamard::rotate(isa, block, &mut weights);
+    let together = if feedback.is_some() { feedback::ROWS } else { 1 };
+    let mut rows = Vec::with_capacity(together * k);
+    let (mut codes, mut factors) = (vec![0i8; together * k], vec![f16::ZERO; together * count]);
+    let (mut weights, mut steps) = (Vec::with_capacity(k), Vec::new());
+    for (number, channels) in strip.channel.chunks_mut(together).enumerate() {
+        let first = number * together;
+        (rows.clear(), steps.clear());
+        for (i, channel) in channels.iter_mut().enumerate() {
+            let (tensor, matrix, row) = parts.place(strip.first + first + i);
+            matrix.widen(row, &mut weights);
+            if block > 1 {
+                hadamard::rotate(isa, block, &mut weights);
+            }
+            let (codes, factors) = (&mut codes[i * k..(i + 1) * k], &mut factors[i * count..(i + 1) * count]);
+            *channel = quantise(packing, &weights, codes, factors);
+            if !channel.is_finite() {
+                return Err(bad_row(tensor, matrix, row));
+            }
+            if feedback.is_some() {
+                rows.extend_from_slice(&weights);
+                match count {
+                    0 => steps.push(*channel),
+                    _ => steps.extend(factors.iter().map(|factor| factor.to_f32() * *channel)),
+                }
+            }
         }
-        *channel = quantise(packing, &weights, &mut codes, &mut factors);
-        if !channel.is_finite() {
-            return Err(bad_row(tensor, matrix, row));
+        if let Some(feedback) = feedback {
+            let codes = &mut codes[..rows.len()];
+            feedback.choose(&mut rows, &steps, packing.group().unwrap_or(k), ends(packing), codes);
         }
-        pack_output(layout, packing.bits(), &codes, i, strip.codes);
-        for (group, factor) in factors.iter().enumerate() {
-            strip.factors[Groups::place(layout, count, i, group)] = *factor;
+        for i in 0..channels.len() {
+            pack_output(layout, packing.bits(), &codes[i * k..(i + 1) * k], first + i, strip.codes);
+            for (group, factor) in factors[i * count..(i + 1) * count].iter().enumerate() {
+                strip.factors[Groups::place(layout, count, first + i, group)] = *factor;
+            }
         }
     }
     // What fills the last panel is zeros, whose code is not the byte 0 in every layout.
-    codes.fill(0);
+    let codes = vec![0i8; k];
     let output_bytes = match packing.bits() {
         Bits::Eight => padded_inputs(k),
         Bits::Four => padded_inputs(k) / 2,

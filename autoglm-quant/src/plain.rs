@@ -5,11 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use autoglm_core::{FloatType, Run};
 
 use crate::codes::{largest, sums, write};
+use crate::feedback::ROWS;
 use crate::packed::bad_row;
-use crate::{Error, Packing, Parts, Result};
-
-/// Rows that one worker takes at once.
-const ROWS: usize = 16;
+use crate::{Error, Feedback, Packing, Parts, Result};
 
 /// The steps that are tried for a 4-bit group, as shares of the one that puts the group's largest
 /// magnitude on code 7. The smallest puts it on 9, which is clipped.
@@ -24,18 +22,23 @@ pub struct Plain {
     pub steps: Vec<u8>,
 }
 
-/// One row of what is being made.
-type Row<'a> = (&'a mut [u8], &'a mut [u8]);
-
 impl Plain {
     /// Quantises `parts`. Steps are rounded to `kind` first, and codes are chosen for what a reader then
-    /// sees.
+    /// sees: the nearest ones, or those of `feedback`.
     ///
     /// # Errors
     /// - [`Error::NotFinite`] names the first bad weight.
     /// - [`Error::Ragged`] when k is no whole number of groups, or of bytes.
-    pub fn quantise(run: &Run<'_>, packing: Packing, kind: FloatType, parts: &Parts) -> Result<Self> {
+    /// - [`Error::Width`] when `feedback` is about another number of inputs.
+    pub fn quantise(
+        run: &Run<'_>,
+        packing: Packing,
+        kind: FloatType,
+        parts: &Parts,
+        feedback: Option<&Feedback>,
+    ) -> Result<Self> {
         let (n, k) = parts.size();
+        parts.check(feedback)?;
         let (group, ends, per_byte) = match packing {
             Packing::Eight { group } => (group.map_or(k, crate::Group::size), (-127.0, 127.0), 1),
             Packing::Four { group } => (group.size(), (-8.0, 7.0), 2),
@@ -49,20 +52,32 @@ impl Plain {
         let strips = strips.zip(plain.steps.chunks_mut((ROWS * step_bytes).max(1))).enumerate();
         let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         run.for_each(strips.collect(), |(strip, (codes, steps))| {
-            let (mut weights, mut row_codes) = (Vec::with_capacity(k), vec![0i8; k]);
-            let rows = codes.chunks_mut(code_bytes.max(1)).zip(steps.chunks_mut(step_bytes.max(1)));
-            for (i, (codes, steps)) in rows.enumerate() {
-                let output = strip * ROWS + i;
+            let (codes_of, steps_of) = (code_bytes.max(1), step_bytes.max(1));
+            let rows = codes.len() / codes_of;
+            let (mut weights, mut row) = (Vec::with_capacity(rows * k), Vec::with_capacity(k));
+            for output in strip * ROWS..strip * ROWS + rows {
                 let (tensor, matrix, at) = parts.place(output);
-                matrix.widen(at, &mut weights);
-                if !largest(&weights).is_finite() {
+                matrix.widen(at, &mut row);
+                if !largest(&row).is_finite() {
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                     if failed.as_ref().is_none_or(|(earlier, _)| output < *earlier) {
                         *failed = Some((output, bad_row(tensor, matrix, at)));
                     }
                     return;
                 }
-                row((packing, group, ends, kind), &weights, &mut row_codes, (codes, steps));
+                weights.extend_from_slice(&row);
+            }
+            let mut chosen = vec![0i8; rows * k];
+            let mut seen = Vec::with_capacity(rows * k / group.max(1));
+            let each = weights.chunks(k.max(1)).zip(chosen.chunks_mut(k.max(1))).zip(steps.chunks_mut(steps_of));
+            for ((weights, chosen), steps) in each {
+                find((packing, group, ends, kind), weights, (chosen, steps), &mut seen);
+            }
+            if let Some(feedback) = feedback {
+                feedback.choose(&mut weights, &seen, group, ends, &mut chosen);
+            }
+            for (codes, chosen) in codes.chunks_mut(codes_of).zip(chosen.chunks(k.max(1))) {
+                store(packing, chosen, codes);
             }
         });
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -72,15 +87,16 @@ impl Plain {
     }
 }
 
-fn row(
+/// The steps of a row, as they are stored and, added to `seen`, as a reader sees them; and the codes nearest to its weights.
+fn find(
     (packing, size, ends, kind): (Packing, usize, (f32, f32), FloatType),
     weights: &[f32],
-    codes: &mut [i8],
-    (stored_codes, stored_steps): Row<'_>,
+    (codes, stored): (&mut [i8], &mut [u8]),
+    seen: &mut Vec<f32>,
 ) {
     let (mut narrow, mut rounded) = (Vec::with_capacity(4), Vec::with_capacity(1));
     let groups = weights.chunks(size).zip(codes.chunks_mut(size));
-    for ((weights, codes), stored) in groups.zip(stored_steps.chunks_mut(kind.size())) {
+    for ((weights, codes), stored) in groups.zip(stored.chunks_mut(kind.size())) {
         let step = match packing {
             Packing::Eight { .. } => largest(weights) / ends.1,
             Packing::Four { .. } => positive_step(weights),
@@ -90,12 +106,18 @@ fn row(
         rounded.clear();
         kind.widen(&narrow, &mut rounded);
         stored.copy_from_slice(&narrow);
-        write(weights, rounded.first().copied().unwrap_or(0.0), ends, codes);
+        let step = rounded.first().copied().unwrap_or(0.0);
+        write(weights, step, ends, codes);
+        seen.push(step);
     }
+}
+
+/// The codes of a row as they are stored.
+fn store(packing: Packing, codes: &[i8], stored: &mut [u8]) {
     match packing {
-        Packing::Eight { .. } => stored_codes.iter_mut().zip(&*codes).for_each(|(to, code)| *to = *code as u8),
+        Packing::Eight { .. } => stored.iter_mut().zip(codes).for_each(|(to, code)| *to = *code as u8),
         Packing::Four { .. } => {
-            for (to, pair) in stored_codes.iter_mut().zip(codes.as_chunks::<2>().0) {
+            for (to, pair) in stored.iter_mut().zip(codes.as_chunks::<2>().0) {
                 *to = (pair[0] + 8) as u8 | ((pair[1] + 8) as u8) << 4;
             }
         }
@@ -151,7 +173,7 @@ mod tests {
             let four = Packing::Four { group: Group::G64 };
             // 8 bits lose half a step at most; 4 bits what the search leaves of a bell of this width.
             for (packing, group, most) in [(Packing::Eight { group: None }, k, 0.01), (four, 64, 0.12)] {
-                let plain = Plain::quantise(&Run::new(&workers), packing, kind, &parts(&weights, n, k)).unwrap();
+                let plain = Plain::quantise(&Run::new(&workers), packing, kind, &parts(&weights, n, k), None).unwrap();
                 let mut steps = Vec::new();
                 kind.widen(&plain.steps, &mut steps);
                 assert!(steps.len() == n * k / group && steps.iter().all(|step| *step > 0.0));
@@ -171,13 +193,13 @@ mod tests {
         let workers = Workers::new(2).unwrap();
         let run = Run::new(&workers);
         let four = Packing::Four { group: Group::G64 };
-        let zeros = Plain::quantise(&run, four, FloatType::F16, &parts(&[0.0; 128], 2, 64)).unwrap();
+        let zeros = Plain::quantise(&run, four, FloatType::F16, &parts(&[0.0; 128], 2, 64), None).unwrap();
         assert_eq!((zeros.codes, zeros.steps), (vec![0x88; 64], vec![0; 4]));
-        let ragged = Plain::quantise(&run, four, FloatType::F16, &parts(&[0.0; 96], 1, 96)).unwrap_err();
+        let ragged = Plain::quantise(&run, four, FloatType::F16, &parts(&[0.0; 96], 1, 96), None).unwrap_err();
         assert_eq!(ragged.to_string(), "`w` has 96 columns, which groups of 64 do not divide");
         let mut weights = numbers(40, 64);
         weights[33 * 64 + 5] = f32::INFINITY;
-        let error = Plain::quantise(&run, four, FloatType::F16, &parts(&weights, 40, 64)).unwrap_err();
+        let error = Plain::quantise(&run, four, FloatType::F16, &parts(&weights, 40, 64), None).unwrap_err();
         assert_eq!(error.to_string(), "weight [33, 5] of `w` is inf");
     }
 }

@@ -3,6 +3,7 @@
 //! Weights are read, quantised and written matrix by matrix, so memory holds one packed matrix and a
 //! row per thread; the directory takes its final name only when it is complete.
 
+mod calibrated;
 mod compressed_tensors;
 mod hf;
 mod packed;
@@ -18,7 +19,8 @@ use autoglm_kernels::layout::Layout;
 use autoglm_quant::{Manifest, Scheme};
 
 use crate::error::{Error, Result};
-use crate::publish::{publish, write_file};
+use crate::publish::{may_publish, publish, write_file};
+use calibrated::Calibrated;
 
 /// Files beside the weights that go along as they are.
 const COMPANIONS: &[&str] = &[
@@ -70,6 +72,10 @@ pub(crate) struct Arguments {
     /// For `packed`: the processors it is for [default: this machine's]
     #[arg(long, value_name = "LAYOUT", value_parser = layout_named)]
     layout: Option<Layout>,
+    /// For integers: lines like those of `prune --calib`, which the model answers; what flows through its decoder meanwhile
+    /// tells how the rounding of one weight is made up for by the next (GPTQ). It takes as long as pruning does
+    #[arg(long, value_name = "FILE.jsonl")]
+    calib: Option<PathBuf>,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -138,6 +144,18 @@ impl Precision {
     }
 }
 
+impl Arguments {
+    /// # Errors
+    /// There is nothing that calibration could do.
+    fn check_calibration(&self) -> Result<()> {
+        let integers = matches!(self.precision, Precision::Int8 | Precision::Int4);
+        if integers && matches!(self.format, Format::Packed | Format::CompressedTensors) {
+            return Ok(());
+        }
+        Err(Error::Usage("--calib: for int8 and int4, packed or compressed-tensors".to_owned()))
+    }
+}
+
 fn layout_named(name: &str) -> std::result::Result<Layout, String> {
     Layout::named(name).ok_or_else(|| "the layouts are x86, dotprod and i8mm".to_owned())
 }
@@ -153,13 +171,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let workers = Workers::new(threads(arguments.threads))?;
     let run = Run::new(&workers);
     let mut written = 0;
+    may_publish(&arguments.out)?;
+    let packed = arguments.format == Format::Packed;
+    let mut calibrated = match &arguments.calib {
+        Some(path) => {
+            arguments.check_calibration()?;
+            let rotated = packed && arguments.precision.scheme()?.rotated();
+            let threads = threads(arguments.threads);
+            Some(Calibrated::new(&run, &arguments.model, &inventory, path, rotated, threads)?)
+        }
+        None => None,
+    };
+    let calibrated = &mut calibrated;
     publish(&arguments.out, |directory| {
         let config = match arguments.format {
             Format::Packed => {
                 let layout = arguments.layout.unwrap_or_else(|| Layout::of(Isa::best()));
                 let (precision, scheme) = (arguments.precision.name().to_owned(), arguments.precision.scheme()?);
                 let manifest = Manifest { precision, scheme, layout };
-                written = packed::write(&inventory, &manifest, &run, &directory.join("model.safetensors"))?;
+                written = packed::write(&inventory, &manifest, &run, calibrated, &directory.join("model.safetensors"))?;
                 manifest.written_into(inventory.config.clone())
             }
             Format::Hf => {
@@ -169,8 +199,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             Format::CompressedTensors => {
                 let kind = compressed_tensors::Kind::of(arguments.precision)?;
-                let (config, bytes) =
-                    compressed_tensors::write(&inventory, kind, &run, &directory.join("model.safetensors"))?;
+                let (config, bytes) = compressed_tensors::write(
+                    &inventory,
+                    kind,
+                    &run,
+                    calibrated,
+                    &directory.join("model.safetensors"),
+                )?;
                 written = bytes;
                 config
             }

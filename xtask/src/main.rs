@@ -7,6 +7,7 @@
 //! transformers for the right answers, and [`campaign`] runs the long forms of tests.
 #![allow(clippy::print_stdout, reason = "this is a command-line program, its reports belong on standard output")]
 
+mod calibration;
 mod campaign;
 mod check;
 mod error;

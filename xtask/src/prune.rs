@@ -11,7 +11,6 @@
 //! Layers are narrowed from the first to the last, each by what flows through it behind those that are narrow already.
 //! Weights are written tensor by tensor; memory holds the calibration's rows and one layer's sums.
 
-mod calibration;
 mod config;
 mod depth;
 mod evaluate;
@@ -26,9 +25,9 @@ use autoglm::{Inventory, Model, OpenOptions};
 use autoglm_core::{DenseSource, Files, Run, Workers};
 use autoglm_prune::Criterion;
 use autoglm_text::{Decoder, Family, TextConfig};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::calibration::{self, bar};
 use crate::error::{Error, Result};
 use crate::export::{copy_companions, threads};
 use crate::publish::{may_publish, publish, write_file};
@@ -216,15 +215,9 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     // A plan names neurons by number alone, which takes no calibration.
     let calibrates = (job.ffn.is_some() && !arguments.plan) || job.layers.is_some();
     let sees = inventory.config.get("vision_config").is_some() && !job.alone();
-    for set in calibrates.then_some(&mut set).into_iter().chain(held_out.as_mut()).filter(|_| !sees) {
+    for set in calibrates.then_some(&mut set).into_iter().chain(held_out.as_mut()) {
         // The decoder alone has one axis of positions, and a picture's rows stand on three.
-        match set.forget_pictures() {
-            0 => {}
-            unseen => eprintln!("{unseen} lines have a picture, which there will be no eyes for"),
-        }
-        if set.lines.is_empty() {
-            return Err(Error::Usage("every line has a picture, which there will be no eyes for".to_owned()));
-        }
+        set.seen_by(sees)?;
     }
     set.shuffle(arguments.seed, arguments.lines);
     let (mut shown, mut questions) = (Vec::new(), Vec::new());
@@ -385,13 +378,6 @@ impl Job {
             "eval": null,
         })
     }
-}
-
-/// A bar on standard error, where somebody looks at it.
-fn bar(what: &'static str, total: usize) -> ProgressBar {
-    let template = if total > 0 { "{msg} {wide_bar} {pos}/{len}, {eta} left" } else { "{msg} {spinner} {pos} tried" };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total as u64).with_style(style).with_message(what)
 }
 
 #[cfg(test)]

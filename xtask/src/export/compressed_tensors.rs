@@ -19,6 +19,7 @@ use autoglm_core::{FloatType, Member, Run, TensorSpec};
 use autoglm_quant::{Group, Packing, Parts, Plain, Role};
 use serde_json::{Value, json};
 
+use super::calibrated::Calibrated;
 use super::{Precision, Progress};
 use crate::error::{Error, Result};
 use crate::tensor_file::{Place, TensorFile};
@@ -127,8 +128,14 @@ impl Item<'_> {
 /// Writes the weights of `inventory` to `path`. → `config.json`, and the bytes of weights.
 ///
 /// # Errors
-/// A weight is no number, or the file cannot be written.
-pub(super) fn write(inventory: &Inventory, kind: Kind, run: &Run<'_>, path: &Path) -> Result<(Value, u64)> {
+/// A weight is no number, the model cannot be calibrated, or the file cannot be written.
+pub(super) fn write(
+    inventory: &Inventory,
+    kind: Kind,
+    run: &Run<'_>,
+    calibrated: &mut Option<Calibrated<'_>>,
+    path: &Path,
+) -> Result<(Value, u64)> {
     let layers = || inventory.maps.iter().flatten().filter(|member| Role::of(&member.name) == Role::Decoder);
     let whole = |member: &&Member| kind == Kind::W8A8 || member.inp.is_multiple_of(GROUP.size());
     let quantised: BTreeMap<String, &Member> =
@@ -157,7 +164,11 @@ pub(super) fn write(inventory: &Inventory, kind: Kind, run: &Run<'_>, path: &Pat
                 let name = format!("{}.weight", member.name);
                 let matrix = inventory.checkpoint.matrix(&name, member.out, member.inp)?;
                 let parts = Parts::new(vec![(name, matrix)], member.inp)?;
-                let plain = Plain::quantise(run, kind.packing(), *float, &parts)?;
+                let feedback = match calibrated {
+                    Some(calibrated) => calibrated.feedback(member)?,
+                    None => None,
+                };
+                let plain = Plain::quantise(run, kind.packing(), *float, &parts, feedback.as_deref())?;
                 file.tensor(|file| file.write_all(&plain.codes)).map_err(failed)?;
                 file.tensor(|file| file.write_all(&plain.steps)).map_err(failed)?;
                 if kind == Kind::W4A16 {

@@ -9,9 +9,10 @@ use autoglm::Inventory;
 use autoglm_core::checkpoint::Dtype;
 use autoglm_core::{Checkpoint, FloatType, Member, Run, TensorSpec};
 use autoglm_kernels::Isa;
-use autoglm_quant::{Format, Manifest, Packed, Packing, Parts, Placement};
+use autoglm_quant::{Feedback, Format, Manifest, Packed, Packing, Parts, Placement};
 
 use super::Progress;
+use super::calibrated::Calibrated;
 use crate::error::{Error, Result};
 use crate::shards::bytes as bytes_of;
 use crate::tensor_file::{Place, TensorFile};
@@ -45,8 +46,14 @@ impl Item<'_> {
 /// Writes the weights of `inventory` to `path`, packed as `manifest` says. → bytes of weights.
 ///
 /// # Errors
-/// A weight is no number, or the file cannot be written.
-pub(super) fn write(inventory: &Inventory, manifest: &Manifest, run: &Run<'_>, path: &Path) -> Result<u64> {
+/// A weight is no number, the model cannot be calibrated, or the file cannot be written.
+pub(super) fn write(
+    inventory: &Inventory,
+    manifest: &Manifest,
+    run: &Run<'_>,
+    calibrated: &mut Option<Calibrated<'_>>,
+    path: &Path,
+) -> Result<u64> {
     let items = items(inventory, manifest)?;
     let tensors: Vec<TensorSpec> = items.iter().flat_map(Item::tensors).collect();
     let bytes = tensors.iter().map(bytes_of).sum();
@@ -57,7 +64,12 @@ pub(super) fn write(inventory: &Inventory, manifest: &Manifest, run: &Run<'_>, p
         match item {
             Item::Packed { members, packing, placement } => {
                 progress.step(0, &placement.codes.name);
-                let packed = quantised(&inventory.checkpoint, members, *packing, manifest, run)?;
+                let feedback = match (&mut *calibrated, members.first()) {
+                    (Some(calibrated), Some(member)) => calibrated.feedback(member)?,
+                    _ => None,
+                };
+                let how = (*packing, manifest, feedback.as_deref());
+                let packed = quantised(&inventory.checkpoint, members, how, run)?;
                 let bias = bias(&inventory.checkpoint, members)?;
                 write_packed(&mut file, &packed, bias.as_deref()).map_err(failed)?;
             }
@@ -116,8 +128,7 @@ fn items<'a>(inventory: &'a Inventory, manifest: &Manifest) -> Result<Vec<Item<'
 fn quantised(
     checkpoint: &Arc<Checkpoint>,
     members: &[Member],
-    packing: Packing,
-    manifest: &Manifest,
+    (packing, manifest, feedback): (Packing, &Manifest, Option<&Feedback>),
     run: &Run<'_>,
 ) -> Result<Packed> {
     let matrix = |member: &Member| {
@@ -127,7 +138,7 @@ fn quantised(
     };
     let parts = Parts::new(members.iter().map(matrix).collect::<Result<_>>()?, members.first().map_or(0, |m| m.inp))?;
     let (layout, rotated) = (manifest.layout, manifest.scheme.rotated());
-    Ok(Packed::quantise_for(layout, run, Isa::best(), packing, rotated, &parts, &|_| {})?)
+    Ok(Packed::quantise_for(layout, run, Isa::best(), packing, rotated, &parts, feedback, &|_| {})?)
 }
 
 /// The members' biases one after the other; a member without one has zeros beside one that has.

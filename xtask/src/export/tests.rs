@@ -20,7 +20,8 @@ fn tiny() -> PathBuf {
 fn export(folder: &Path, precision: Precision, layout: Option<Layout>) -> PathBuf {
     let out = folder.join(format!("{}-{}", precision.name(), layout.map_or("own", Layout::name)));
     let (model, threads) = (tiny(), Some(2));
-    run(&Arguments { model, out: out.clone(), format: Format::Packed, precision, layout, threads }).unwrap();
+    run(&Arguments { model, out: out.clone(), format: Format::Packed, precision, layout, calib: None, threads })
+        .unwrap();
     out
 }
 
@@ -111,6 +112,7 @@ fn tied_heads_shards_and_other_floats_are_packed_as_well() {
                 format,
                 precision,
                 layout: None,
+                calib: None,
                 threads: Some(2),
             })
             .unwrap();
@@ -153,6 +155,7 @@ fn a_packed_checkpoint_keeps_its_precision_and_talks() {
         format: Format::Packed,
         precision: Precision::Int4,
         layout: None,
+        calib: None,
         threads: None,
     });
     assert!(one_line(&failure.unwrap_err()).contains("packed already"));
@@ -332,6 +335,7 @@ fn compressed_tensors_have_the_names_and_shapes_of_the_convention_and_are_refuse
             format: Format::CompressedTensors,
             precision,
             layout: None,
+            calib: None,
             threads,
         })
         .unwrap();
@@ -362,7 +366,8 @@ fn compressed_tensors_have_the_names_and_shapes_of_the_convention_and_are_refuse
     }
     let (model, out) = (tiny(), folder.path().join("mixed"));
     let (format, precision) = (Format::CompressedTensors, Precision::Mixed);
-    let failure = run(&Arguments { model, out, format, precision, layout: None, threads: None }).unwrap_err();
+    let failure =
+        run(&Arguments { model, out, format, precision, layout: None, calib: None, threads: None }).unwrap_err();
     assert_eq!(one_line(&failure), "`compressed-tensors` has no mixed; it takes int8 and int4");
 }
 
@@ -372,7 +377,8 @@ fn other_floats_are_the_same_numbers_in_another_format() {
     let hf = |model: &Path, precision: Precision| {
         let out = folder.path().join(format!("{}-{}", model.file_name().unwrap().to_str().unwrap(), precision.name()));
         let (model, format) = (model.to_owned(), Format::Hf);
-        run(&Arguments { model, out: out.clone(), format, precision, layout: None, threads: Some(2) }).map(|()| out)
+        run(&Arguments { model, out: out.clone(), format, precision, layout: None, calib: None, threads: Some(2) })
+            .map(|()| out)
     };
     // What f16 becomes in f32 and back is what it was, in numbers and in bytes.
     let wide = hf(&tiny(), Precision::F32).unwrap();
@@ -389,7 +395,8 @@ fn other_floats_are_the_same_numbers_in_another_format() {
     }
     for (format, precision) in [(Format::Hf, Precision::Int8), (Format::Packed, Precision::F16)] {
         let (model, out) = (tiny(), folder.path().join("refused"));
-        let failure = run(&Arguments { model, out, format, precision, layout: None, threads: None }).unwrap_err();
+        let failure =
+            run(&Arguments { model, out, format, precision, layout: None, calib: None, threads: None }).unwrap_err();
         assert_eq!(failure.status(), 2, "{}", one_line(&failure));
     }
     assert!(!folder.path().join("refused").exists());

@@ -7,7 +7,8 @@ use autoglm_prune::Influence;
 use autoglm_text::{Decoder, DecoderLayer};
 use candle_core::Tensor;
 
-use super::forward::{Difference, input, through};
+use super::forward::{Difference, through};
+use crate::calibration::input;
 use crate::error::{Error, Result};
 
 /// The layers that stay, `keep` of them, in order.

@@ -4,17 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use autoglm::Transcript;
 use autoglm_core::rows::with_rows;
-use autoglm_core::{DecoderInput, Member, Run, Sink, Want};
+use autoglm_core::{DecoderInput, Member, Run, Sink};
 use autoglm_prune::Gram;
 use autoglm_text::{Decoder, DecoderLayer, TextConfig};
 use candle_core::Tensor;
 
+use crate::calibration::{behind_norm, input};
 use crate::error::{Error, Result};
-
-/// Rows of a sequence between two layers.
-pub(super) fn input(rows: &Tensor, like: &DecoderInput) -> Result<DecoderInput> {
-    Ok(DecoderInput::new(rows.clone(), like.positions().clone(), Want::Nothing)?)
-}
 
 /// The rows of a sequence as they leave the layers `order`, one after the other.
 pub(super) fn through<'a>(
@@ -61,14 +57,7 @@ impl Sink for Collect {
     }
 
     fn see(&self, _: &[Member], x: &Tensor, y: &Tensor) -> autoglm_core::Result<()> {
-        let c = y.dim(1)?;
-        let weights = self.eps.map(|eps| {
-            with_rows(y, |y| {
-                let mean = |row: &[f32]| row.iter().map(|y| y * y).sum::<f32>() / c as f32;
-                y.chunks_exact(c).map(|row| 1.0 / (mean(row) + eps)).collect::<Vec<f32>>()
-            })
-        });
-        let weights = weights.transpose()?;
+        let weights = self.eps.map(|eps| behind_norm(y, eps)).transpose()?;
         let mut gram = self.gram.lock().unwrap_or_else(PoisonError::into_inner);
         with_rows(x, |x| gram.add(x, weights.as_deref()))?.map_err(|failure| {
             let words = failure.to_string();

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::fold::{self, Fold};
 use super::width::Narrow;
-use super::{Dropped, Job, bar, config, step};
+use super::{Dropped, Job, config, step};
+use crate::calibration::bar;
 use crate::error::{Error, Result};
 use crate::shards::{SHARD_BYTES, Shards, bytes};
 

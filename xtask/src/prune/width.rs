@@ -14,7 +14,8 @@ use autoglm_text::{Decoder, DecoderLayer, Family};
 use candle_core::Tensor;
 use safetensors::tensor::TensorView;
 
-use super::forward::{Collect, input};
+use super::forward::Collect;
+use crate::calibration::input;
 use crate::error::{Error, Result};
 
 /// What narrows layers.

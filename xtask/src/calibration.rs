@@ -1,4 +1,4 @@
-//! What a model is shown so that it tells which of its parts matter.
+//! What a model is shown so that it tells which of its parts matter, and what is summed up of it.
 //!
 //! A line of a calibration file is `{"text": …, "image": optional path}`: a turn of the user's, to which the model's own
 //! answer is added, so that what it computes while it answers counts as well. Paths are relative to the file.
@@ -9,6 +9,10 @@ use std::fs::File;
 use std::io::Read as _;
 
 use autoglm::{Generate, Model, Part, Transcript};
+use autoglm_core::rows::with_rows;
+use autoglm_core::{DecoderInput, Want};
+use candle_core::Tensor;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -25,7 +29,7 @@ const ANSWER: usize = 48;
 /// One line.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Line {
+pub(crate) struct Line {
     text: String,
     image: Option<PathBuf>,
     /// Where it stands in its file, from 1.
@@ -35,21 +39,39 @@ pub(super) struct Line {
 
 /// Lines and where their paths start.
 #[derive(Debug)]
-pub(super) struct Set {
+pub(crate) struct Set {
     path: PathBuf,
-    pub(super) lines: Vec<Line>,
+    pub(crate) lines: Vec<Line>,
 }
 
 impl Set {
     /// The same without lines that have a picture. → how many these were.
-    pub(super) fn forget_pictures(&mut self) -> usize {
+    fn forget_pictures(&mut self) -> usize {
         let before = self.lines.len();
         self.lines.retain(|line| line.image.is_none());
         before - self.lines.len()
     }
 
+    /// The lines that a model takes, with eyes or without: it is said how many it cannot see.
+    ///
+    /// # Errors
+    /// None is left.
+    pub(crate) fn seen_by(&mut self, sees: bool) -> Result<()> {
+        if sees {
+            return Ok(());
+        }
+        match self.forget_pictures() {
+            0 => {}
+            unseen => eprintln!("{unseen} lines have a picture, which there will be no eyes for"),
+        }
+        match self.lines.is_empty() {
+            true => Err(Error::Usage("every line has a picture, which there will be no eyes for".to_owned())),
+            false => Ok(()),
+        }
+    }
+
     /// The same lines in another order, and perhaps not all of them.
-    pub(super) fn shuffle(&mut self, seed: u64, lines: Option<u32>) {
+    pub(crate) fn shuffle(&mut self, seed: u64, lines: Option<u32>) {
         fastrand::Rng::with_seed(seed).shuffle(&mut self.lines);
         self.lines.truncate(lines.map_or(usize::MAX, |lines| lines as usize));
     }
@@ -77,7 +99,7 @@ fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// It cannot be read, a line is none, or a picture is missing.
-pub(super) fn read(path: Option<&Path>) -> Result<Set> {
+pub(crate) fn read(path: Option<&Path>) -> Result<Set> {
     let path = path.map_or_else(|| crate::workspace::root().join(DEFAULT), Path::to_owned);
     let unreadable = |path: &Path| {
         let path = path.to_owned();
@@ -105,7 +127,7 @@ pub(super) fn read(path: Option<&Path>) -> Result<Set> {
 ///
 /// # Errors
 /// A picture cannot be read, or the model cannot take a line: both say which.
-pub(super) fn transcripts(model: &Model, set: &Set, mut done: impl FnMut()) -> Result<Vec<Transcript>> {
+pub(crate) fn transcripts(model: &Model, set: &Set, mut done: impl FnMut()) -> Result<Vec<Transcript>> {
     let mut all = Vec::with_capacity(set.lines.len());
     for line in &set.lines {
         let picture = match set.picture(line) {
@@ -136,4 +158,31 @@ fn transcript(model: &Model, text: &str, picture: Option<Vec<u8>>) -> autoglm::R
         piece?;
     }
     session.transcript()
+}
+
+/// Rows of a sequence between two layers.
+///
+/// # Errors
+/// They are not as many as `like` has positions.
+pub(crate) fn input(rows: &Tensor, like: &DecoderInput) -> Result<DecoderInput> {
+    Ok(DecoderInput::new(rows.clone(), like.positions().clone(), Want::Nothing)?)
+}
+
+/// What an error of each row `y` (n, c) weighs behind the norm that follows: 1 / (mean(y²) + eps).
+///
+/// # Errors
+/// The rows are no matrix of floats.
+pub(crate) fn behind_norm(y: &Tensor, eps: f32) -> autoglm_core::Result<Vec<f32>> {
+    let c = y.dim(1)?;
+    with_rows(y, |y| {
+        let mean = |row: &[f32]| row.iter().map(|y| y * y).sum::<f32>() / c as f32;
+        y.chunks_exact(c).map(|row| 1.0 / (mean(row) + eps)).collect()
+    })
+}
+
+/// A bar on standard error, where somebody looks at it.
+pub(crate) fn bar(what: &'static str, total: usize) -> ProgressBar {
+    let template = if total > 0 { "{msg} {wide_bar} {pos}/{len}, {eta} left" } else { "{msg} {spinner} {pos} tried" };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total as u64).with_style(style).with_message(what)
 }
