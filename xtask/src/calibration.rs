@@ -40,7 +40,7 @@ pub(crate) struct Line {
 /// Lines and where their paths start.
 #[derive(Debug)]
 pub(crate) struct Set {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -68,6 +68,16 @@ impl Set {
             true => Err(Error::Usage("every line has a picture, which there will be no eyes for".to_owned())),
             false => Ok(()),
         }
+    }
+
+    /// All lines without their pictures. → how many had one.
+    pub(crate) fn close_eyes(&mut self) -> usize {
+        self.lines.iter_mut().filter_map(|line| line.image.take()).count()
+    }
+
+    /// What is said in each line, and where that stands.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines.iter().map(|line| (line.number, line.text.as_str()))
     }
 
     /// The same lines in another order, and perhaps not all of them.
@@ -129,6 +139,18 @@ pub(crate) fn read(path: Option<&Path>) -> Result<Set> {
 /// A picture cannot be read, or the model cannot take a line: both say which.
 pub(crate) fn transcripts(model: &Model, set: &Set, mut done: impl FnMut()) -> Result<Vec<Transcript>> {
     let mut all = Vec::with_capacity(set.lines.len());
+    answers(model, set, |transcript| {
+        all.push(transcript);
+        done();
+    })?;
+    Ok(all)
+}
+
+/// The same, one after the other: rows of many lines are more than memory holds.
+///
+/// # Errors
+/// As for [`transcripts`].
+pub(crate) fn answers(model: &Model, set: &Set, mut take: impl FnMut(Transcript)) -> Result<()> {
     for line in &set.lines {
         let picture = match set.picture(line) {
             Some(path) => {
@@ -138,14 +160,13 @@ pub(crate) fn transcripts(model: &Model, set: &Set, mut done: impl FnMut()) -> R
             None => None,
         };
         let shown = transcript(model, &line.text, picture);
-        all.push(shown.map_err(|source| Error::Untaken {
+        take(shown.map_err(|source| Error::Untaken {
             path: set.path.clone(),
             number: line.number,
             source: Box::new(source),
         })?);
-        done();
     }
-    Ok(all)
+    Ok(())
 }
 
 fn transcript(model: &Model, text: &str, picture: Option<Vec<u8>>) -> autoglm::Result<Transcript> {

@@ -76,6 +76,9 @@ pub(crate) enum Error {
     /// A line of a calibration file.
     #[error("line {number} of {} is no calibration line", path.display())]
     Line { path: PathBuf, number: usize, source: serde_json::Error },
+    /// A text that the tokenizer cannot cut into words; nothing was done yet.
+    #[error("cannot encode the text from line {number} of {}", path.display())]
+    Corpus { path: PathBuf, number: usize, source: autoglm_text::Error },
     /// A weight that a narrower format does not hold.
     #[error("a weight of `{tensor}` is {value}, which {format} does not hold")]
     Range { tensor: String, value: f32, format: &'static str },
@@ -95,6 +98,7 @@ impl Error {
             Self::Usage(_)
             | Self::Calibration { .. }
             | Self::Line { .. }
+            | Self::Corpus { .. }
             | Self::Exists { .. }
             | Self::NoName { .. }
             | Self::NoParent { .. }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! --drop      tensors of a modality and what config.json says of it
-//! --vocab     rows of the embedding table and of the output layer that no token has
+//! --vocab     rows of the embedding table and of the output layer that no token has, or no token that a corpus needs
 //! --fold      the frames of a patch: a still picture is the same in each
 //! --layers    whole layers: a shortlist by block influence, then the one whose loss changes answers least, and so on
 //! --ffn       neurons of every layer's feed-forward network; down_proj is re-fitted to make up for them
@@ -17,6 +17,7 @@ mod evaluate;
 mod fold;
 mod forward;
 mod output;
+pub(crate) mod vocab;
 mod width;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use autoglm::{Inventory, Model, OpenOptions};
 use autoglm_core::{DenseSource, Files, Run, Workers};
 use autoglm_prune::Criterion;
 use autoglm_text::{Decoder, Family, TextConfig};
+use clap::builder::TypedValueParser as _;
 use serde_json::{Value, json};
 
 use crate::calibration::{self, bar};
@@ -44,6 +46,7 @@ use output::{Output, Renamed};
 ///   cargo xtask prune --model AutoGLM-Phone-9B --drop vision --out text
 ///   cargo xtask prune --model AutoGLM-Phone-9B --ffn 12288 --calib screens.jsonl --eval held-out.jsonl --out narrow
 ///   cargo xtask prune --model AutoGLM-Phone-9B --layers 36 --plan
+///   cargo xtask prune --model AutoGLM-Phone-9B --vocab commands/ --out few-words
 ///
 /// A line of a calibration file is {"text": "打开相机", "image": "screens/01.png"}, the picture being optional. The model
 /// answers each line, and what it computes meanwhile tells which of its parts matter: take lines that look like what it
@@ -74,9 +77,15 @@ pub(crate) struct Arguments {
     /// First and last layers that stay in any case [default: a tenth and a twentieth, rounded up]
     #[arg(long, value_name = "FIRST,LAST", value_parser = pair, requires = "layers")]
     protect: Option<[usize; 2]>,
-    /// `padding`: drop the rows behind the last token
-    #[arg(long, value_enum)]
-    vocab: Option<Vocabulary>,
+    /// Tokens that stay: `padding` drops the rows behind the last one; a CORPUS keeps what its texts need
+    ///
+    /// CORPUS is a file of text, a .jsonl of calibration lines, which the model answers, or a directory of such files
+    /// (.txt and .jsonl). Tokens of texts and answers stay, with added tokens, those of the chat template and the agent's
+    /// calls, numbers of up to three digits, and ids that the checkpoint's files name; and a piece for every byte, so that
+    /// any other text can still be written, in more tokens than before. The corpus has the same tokens as before, by other
+    /// ids: vocab_map.json has the old id of each. A corpus called `padding` is given as ./padding.
+    #[arg(long, value_name = "padding|CORPUS", value_parser = clap::builder::PathBufValueParser::new().map(vocab::Choice::from))]
+    vocab: Option<vocab::Choice>,
     /// Sum up what the patch embedding does to the frames of a patch, which are the same for a still picture: half the
     /// products there, and no videos any more
     #[arg(long)]
@@ -116,12 +125,6 @@ enum Dropped {
     Audio,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Vocabulary {
-    /// Rows behind the last token
-    Padding,
-}
-
 fn pair(text: &str) -> std::result::Result<[usize; 2], String> {
     let numbers: Option<Vec<usize>> = text.split(',').map(|number| number.parse().ok()).collect();
     numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| "two numbers with a comma between".to_owned())
@@ -138,8 +141,11 @@ struct Job {
     ffn: Option<usize>,
     layers: Option<usize>,
     protect: [usize; 2],
+    /// How many rows are left.
     vocab: Option<usize>,
     fold: Option<Fold>,
+    /// Which, if these are not the first ones.
+    reduced: Option<vocab::Reduced>,
     drop: Option<Dropped>,
 }
 
@@ -199,6 +205,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let mut set = calibration::read(arguments.calib.as_deref())?;
     let mut held_out = arguments.eval.as_deref().map(|path| calibration::read(Some(path))).transpose()?;
+    let corpus = match &arguments.vocab {
+        Some(vocab::Choice::Corpus(path)) => Some(vocab::Corpus::find(path)?),
+        Some(vocab::Choice::Padding) | None => None,
+    };
     if let Some(out) = &arguments.out {
         may_publish(out)?;
     }
@@ -206,7 +216,8 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let inventory = Inventory::of(&files)?;
     let has = |name: &str| inventory.checkpoint.contains(name);
     let text = TextConfig::from_json(&inventory.config)?.named_as(has);
-    let job = Job::of(arguments, &files, &inventory, &text)?;
+    let mut job = Job::of(arguments, &files, &inventory, &text)?;
+    let mut needs = corpus.map(|corpus| vocab::Needs::of(corpus, &files, &inventory, &text)).transpose()?;
     let workers = Workers::new(threads(arguments.threads))?;
     let run = Run::new(&workers);
     let source = DenseSource::new(inventory.checkpoint.clone(), None);
@@ -214,14 +225,16 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
 
     // A plan names neurons by number alone, which takes no calibration.
     let calibrates = (job.ffn.is_some() && !arguments.plan) || job.layers.is_some();
-    let sees = inventory.config.get("vision_config").is_some() && !job.alone();
+    let has_eyes = inventory.config.get("vision_config").is_some();
+    let sees = has_eyes && !job.alone();
     for set in calibrates.then_some(&mut set).into_iter().chain(held_out.as_mut()) {
         // The decoder alone has one axis of positions, and a picture's rows stand on three.
         set.seen_by(sees)?;
     }
     set.shuffle(arguments.seed, arguments.lines);
     let (mut shown, mut questions) = (Vec::new(), Vec::new());
-    if calibrates || held_out.is_some() {
+    let asks = needs.as_ref().is_some_and(vocab::Needs::asks);
+    if calibrates || held_out.is_some() || asks {
         let threads = threads(arguments.threads);
         let model = Model::open_with(&arguments.model, &OpenOptions::default().threads(threads))?;
         for (set, into) in [(calibrates.then_some(&set), &mut shown), (held_out.as_ref(), &mut questions)] {
@@ -230,6 +243,13 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
             *into = calibration::transcripts(&model, set, || bar.inc(1))?;
             bar.finish_and_clear();
         }
+        if let Some(needs) = &mut needs {
+            needs.answers(&model, has_eyes)?;
+        }
+    }
+    if let Some(needs) = needs {
+        let reduced = needs.reduced()?;
+        (job.vocab, job.reduced) = (Some(reduced.old.len()), Some(reduced));
     }
     let kept = match job.layers {
         Some(keep) => {
@@ -265,14 +285,20 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
             all.extend(steps);
         }
         write_file(&directory.join("config.json"), format!("{:#}\n", output.config).as_bytes())?;
+        let replaced = |name: &str| job.reduced.as_ref().is_some_and(|reduced| reduced.replaces(name));
         copy_companions(&files, directory, |name| {
-            (!job.alone() || !name.contains("processor")) && (job.fold.is_none() || fold::leaves_alone(name))
+            let folds = job.fold.is_some() && !fold::leaves_alone(name);
+            (!job.alone() || !name.contains("processor")) && !replaced(name) && !folds
         })?;
         if let Some(fold) = &job.fold {
             fold.write(&files, directory)?;
         }
+        if let Some(reduced) = &job.reduced {
+            reduced.write(&files, directory)?;
+        }
         if !questions.is_empty() {
-            report["eval"] = evaluate::compare(&run, &decoder, directory, &questions)?;
+            let old = job.reduced.as_ref().map(|reduced| &reduced.old[..]);
+            report["eval"] = evaluate::compare(&run, &decoder, directory, &questions, old)?;
         }
         // What does not open would be a bug of ours, and is not given a name.
         Inventory::of(&Files::directory(directory)?)?;
@@ -339,11 +365,12 @@ impl Job {
         }
         let fold = if arguments.fold { Some(Fold::of(files, inventory)?) } else { None };
         let vocab = match arguments.vocab {
-            Some(Vocabulary::Padding) => Some(output::tokens(files, &inventory.config)?.min(text.vocab_size)),
-            None => None,
+            Some(vocab::Choice::Padding) => Some(output::tokens(files, &inventory.config)?.min(text.vocab_size)),
+            // Known when the corpus is read.
+            Some(vocab::Choice::Corpus(_)) | None => None,
         };
         let (ffn, layers, drop) = (arguments.ffn, arguments.layers, arguments.drop);
-        Ok(Self { ffn, layers, protect, vocab, fold, drop })
+        Ok(Self { ffn, layers, protect, vocab, reduced: None, fold, drop })
     }
 
     /// `prune.json` without what only writing tells.

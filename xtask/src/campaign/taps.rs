@@ -10,6 +10,7 @@ use autoglm::{Action, Answer, Generate, KvFormat, Model, OpenOptions, Part, Prec
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::prune::vocab::Map;
 
 /// Screens that the tiny checkpoint never saw: taps inside the named icon, with thinking and without
 ///
@@ -88,8 +89,14 @@ pub(crate) struct Score {
     pub(crate) agree: usize,
 }
 
-/// Runs the first `count` of the screens in `folder` in one mode.
-pub(crate) fn score(model: &Model, folder: &Path, thinking: Thinking, count: usize) -> Result<Score> {
+/// Runs the first `count` of the screens in `folder` in one mode. `map` is that of a smaller vocabulary.
+pub(crate) fn score(
+    model: &Model,
+    map: Option<&Map>,
+    folder: &Path,
+    thinking: Thinking,
+    count: usize,
+) -> Result<Score> {
     let set = read_set(&folder.join("eval.json"))?;
     let mut score = Score::default();
     for screen in set.screens.iter().take(count) {
@@ -98,7 +105,10 @@ pub(crate) fn score(model: &Model, folder: &Path, thinking: Thinking, count: usi
         let mut session = model.session();
         session.push(Part::image(picture))?;
         session.push(Part::text(&screen.prompt))?;
-        let answer = answer(session, thinking)?;
+        let mut answer = answer(session, thinking)?;
+        if let Some(map) = map {
+            answer.0.iter_mut().for_each(|id| *id = map.old(*id));
+        }
         let expected = match thinking {
             Thinking::Free => &screen.think,
             Thinking::Skipped => &screen.no_think,
@@ -116,11 +126,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let folder = arguments.screens.clone().unwrap_or_else(|| checkpoint.join("eval"));
     let set = read_set(&folder.join("eval.json"))?;
     let options = OpenOptions::default().precision(arguments.precision).kv_format(arguments.kv);
-    let model = Model::open_with(arguments.model.as_ref().unwrap_or(&checkpoint), &options)?;
+    let path = arguments.model.as_ref().unwrap_or(&checkpoint);
+    let (model, map) = (Model::open_with(path, &options)?, Map::of(path)?);
     let stored = arguments.precision.map_or("as stored", Precision::name);
     println!("autoglm-tiny ({stored}) on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
     for (name, thinking) in [("with thinking", Thinking::Free), ("without", Thinking::Skipped)] {
-        let Score { screens, hits, agree } = score(&model, &folder, thinking, usize::MAX)?;
+        let Score { screens, hits, agree } = score(&model, map.as_ref(), &folder, thinking, usize::MAX)?;
         println!(
             "{name:>14}: {hits} of {screens} taps inside the icon, {agree} of {screens} answers equal to transformers'"
         );
@@ -170,7 +181,7 @@ mod tests {
         let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CHECKPOINT);
         let model = Model::open_with(&checkpoint, &OpenOptions::default()).unwrap();
         for thinking in [Thinking::Free, Thinking::Skipped] {
-            let score = score(&model, &checkpoint.join("eval"), thinking, SCREENS).unwrap();
+            let score = score(&model, None, &checkpoint.join("eval"), thinking, SCREENS).unwrap();
             assert_eq!(score, Score { screens: SCREENS, hits: SCREENS, agree: SCREENS }, "{thinking:?}");
         }
     }

@@ -55,7 +55,7 @@ pub(crate) fn cell(root: &Path, to: usize, criterion: Criterion, seed: u64, scre
     let report = prune::make(&arguments)?;
     let number = |key: &str| report["eval"].get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let model = Model::open_with(&out, &OpenOptions::default())?;
-    let taps = taps::score(&model, &shown, Thinking::Skipped, screens)?;
+    let taps = taps::score(&model, None, &shown, Thinking::Skipped, screens)?;
     Ok(Cell {
         hits: taps.hits,
         kl: number("kl"),

@@ -38,7 +38,7 @@ pub(super) fn keep(
             let mut difference = Difference::default();
             for (transcript, whole) in transcripts.iter().zip(&whole) {
                 let rows = through(run, decoder.config(), without.iter().copied(), &transcript.input)?;
-                difference.add(run, [decoder; 2], [whole, &rows], transcript)?;
+                difference.add(run, [decoder; 2], [whole, &rows], transcript, None)?;
             }
             tried();
             let kl = difference.kl().ok_or(Error::Diverged { layer: *candidate })?;

@@ -9,18 +9,25 @@ use autoglm_core::{Checkpoint, DecoderInput, DenseSource, Files, KvFormat, Posit
 use autoglm_text::{Decoder, TextConfig};
 use serde_json::{Value, json};
 
-use super::bar;
 use super::forward::{Difference, through};
+use crate::calibration::bar;
 use crate::error::{Error, Result};
 
 /// Tokens that are decoded for their speed.
 const STEPS: usize = 16;
 
-/// What `prune.json` says under `eval`: `directory` is complete but for that file.
+/// What `prune.json` says under `eval`: `directory` is complete but for that file. `old` has the old id of each token,
+/// where it is another.
 ///
 /// # Errors
 /// The result does not open, which would be a bug of ours, or a row of numbers is none.
-pub(super) fn compare(run: &Run<'_>, before: &Decoder, directory: &Path, questions: &[Transcript]) -> Result<Value> {
+pub(super) fn compare(
+    run: &Run<'_>,
+    before: &Decoder,
+    directory: &Path,
+    questions: &[Transcript],
+    old: Option<&[u32]>,
+) -> Result<Value> {
     let files = Files::directory(directory)?;
     let config = files.json("config.json")?.unwrap_or(Value::Null);
     let checkpoint = Arc::new(Checkpoint::open(&files)?);
@@ -30,7 +37,7 @@ pub(super) fn compare(run: &Run<'_>, before: &Decoder, directory: &Path, questio
     let mut difference = Difference::default();
     for transcript in questions {
         let rows = |decoder: &Decoder| through(run, decoder.config(), decoder.layers(), &transcript.input);
-        difference.add(run, [before, &after], [&rows(before)?, &rows(&after)?], transcript)?;
+        difference.add(run, [before, &after], [&rows(before)?, &rows(&after)?], transcript, old)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -51,6 +58,7 @@ pub(super) fn compare(run: &Run<'_>, before: &Decoder, directory: &Path, questio
         "ppl_after": ppl_after,
         "kl": kl,
         "lines": questions.len(),
+        "tokens_gone": difference.unheard(),
         "greedy_agreement": difference.agreement(),
         "decode_tok_s_before": faster,
         "decode_tok_s_after": fastest,

@@ -71,6 +71,8 @@ impl Sink for Collect {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Difference {
     rows: u64,
+    /// Tokens that the changed decoder has no word for.
+    unheard: u64,
     surprise: [f64; 2],
     kl: f64,
     agree: u64,
@@ -80,19 +82,26 @@ pub(super) struct Difference {
 const LOGITS_AT_ONCE: usize = 8 << 20;
 
 impl Difference {
-    /// Adds a sequence that left the last layers as `rows`, of the original and of the changed decoder.
+    /// Adds a sequence that left the last layers as `rows`, of the original and of the changed decoder. `old` has, for each
+    /// logit of the changed one, where the original has it, unless it is the same place.
     pub(super) fn add(
         &mut self,
         run: &Run<'_>,
         heads: [&Decoder; 2],
         rows: [&Tensor; 2],
         transcript: &Transcript,
+        old: Option<&[u32]>,
     ) -> Result<()> {
         let n = transcript.tokens.len();
         let widths = heads.map(|head| head.config().vocab_size);
         let most = (LOGITS_AT_ONCE / widths[0].max(1)).max(1);
         // Tokens that the changed one has no word for cannot be compared.
-        let common = widths[0].min(widths[1]);
+        let common = old.map_or(widths[0].min(widths[1]), <[u32]>::len);
+        let place = |id: usize| match old {
+            None => Some(id).filter(|id| *id < common),
+            Some(old) => old.iter().position(|old| *old as usize == id),
+        };
+        let mut gathered = Vec::new();
         for start in (0..n.saturating_sub(1)).step_by(most) {
             let m = most.min(n - 1 - start);
             let logits = |which: usize| Ok::<_, Error>(heads[which].head(run, &rows[which].narrow(0, start, m)?)?);
@@ -101,9 +110,20 @@ impl Difference {
                 with_rows(&after, |after| {
                     let rows = before.chunks_exact(widths[0]).zip(after.chunks_exact(widths[1]));
                     for (next, (before, after)) in transcript.tokens[start + 1..].iter().zip(rows) {
-                        if let Some(next) = next.filter(|next| (next.0 as usize) < common) {
-                            self.row(&before[..common], &after[..common], next.0 as usize);
-                        }
+                        let Some(next) = next else { continue };
+                        let Some(next) = place(next.0 as usize) else {
+                            self.unheard += 1;
+                            continue;
+                        };
+                        let before = match old {
+                            None => &before[..common],
+                            Some(old) => {
+                                gathered.clear();
+                                gathered.extend(old.iter().map(|id| before[*id as usize]));
+                                &gathered[..]
+                            }
+                        };
+                        self.row(before, &after[..common], next);
                     }
                 })
             })??;
@@ -125,6 +145,11 @@ impl Difference {
         let best = |logits: &[f32]| (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]).then(b.cmp(a)));
         self.agree += u64::from(best(before) == best(after));
         self.rows += 1;
+    }
+
+    /// Tokens that the changed decoder cannot say. No row counts that such a token follows.
+    pub(super) fn unheard(self) -> u64 {
+        self.unheard
     }
 
     fn mean(self, sum: f64) -> f64 {

@@ -1,6 +1,7 @@
 //! What the smaller checkpoint consists of, and where each tensor comes from.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use autoglm::{Inventory, Transcript};
 use autoglm_core::checkpoint::Dtype;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::fold::{self, Fold};
 use super::width::Narrow;
-use super::{Dropped, Job, config, step};
+use super::{Dropped, Job, config, step, vocab};
 use crate::calibration::bar;
 use crate::error::{Error, Result};
 use crate::shards::{SHARD_BYTES, Shards, bytes};
@@ -45,6 +46,8 @@ struct Piece {
     spec: TensorSpec,
     /// Its name in the source.
     from: String,
+    /// Which of its rows, where these are not the first ones.
+    rows: Option<Arc<[u32]>>,
 }
 
 /// All tensors of the result, in the order they are written: first those outside the layers, then layer by layer.
@@ -87,7 +90,7 @@ impl Output {
                 let rest =
                     name.strip_prefix(&prefix).and_then(|rest| rest.split_once('.')).map_or("", |(_, rest)| rest);
                 let spec = TensorSpec::new(names.name(&format!("{prefix}{new}.{rest}")), shape).stored_as(dtype);
-                layers[new].push(Piece { spec, from: name.to_owned() });
+                layers[new].push(Piece { spec, from: name.to_owned(), rows: None });
                 continue;
             }
             let ears = name.contains("audio_tower.") || name.contains("multi_modal_projector.");
@@ -95,11 +98,14 @@ impl Output {
             if (job.drop.is_some() && ears) || (job.drop == Some(Dropped::Vision) && eyes) {
                 continue;
             }
+            let mut rows = None;
+            let of_tokens = ["embed_tokens.weight", "lm_head.weight", "lm_head.bias"];
             if let Some(vocab) = job.vocab
                 && shape.first() == Some(&text.vocab_size)
-                && (name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight"))
+                && of_tokens.iter().any(|end| name.ends_with(end))
             {
                 shape[0] = vocab;
+                rows = job.reduced.as_ref().map(|reduced| Arc::clone(&reduced.old));
             }
             let mut dtype = dtype;
             if job.fold.is_some() && name == fold::KERNEL {
@@ -107,9 +113,12 @@ impl Output {
                 dtype = fold::STORED.dtype();
             }
             let spec = TensorSpec::new(names.name(name), shape).stored_as(dtype);
-            outside.push(Piece { spec, from: name.to_owned() });
+            outside.push(Piece { spec, from: name.to_owned(), rows });
         }
-        let mut config = inventory.config.clone();
+        let mut config = match &job.reduced {
+            Some(_) => vocab::spelled_out(inventory.config.clone(), text.family, text.vocab_size),
+            None => inventory.config.clone(),
+        };
         match job.drop {
             Some(Dropped::Vision) => config = config::text_only(&config, text),
             Some(Dropped::Audio) => config::without_ears(&mut config),
@@ -126,6 +135,9 @@ impl Output {
         }
         if job.fold.is_some() {
             Fold::say(&mut config);
+        }
+        if let Some(reduced) = &job.reduced {
+            reduced.renumber(&mut config);
         }
         Ok(Self { outside, layers, config })
     }
@@ -188,11 +200,17 @@ impl Output {
     }
 }
 
-/// The first bytes of a tensor, which are all of them unless rows at its end go.
+/// The first bytes of a tensor, which are all of them unless rows at its end go, or some of its rows.
 fn copy(shards: &mut Shards, inventory: &Inventory, piece: &Piece) -> Result<()> {
     let stored = inventory.checkpoint.bytes(&piece.from)?;
     let length = bytes(&piece.spec) as usize;
-    shards.tensor(|file| file.write_all(&stored[..length]))
+    shards.tensor(|file| match &piece.rows {
+        None => file.write_all(&stored[..length]),
+        Some(rows) => {
+            let width = length / rows.len().max(1);
+            rows.iter().try_for_each(|row| file.write_all(&stored[*row as usize * width..][..width]))
+        }
+    })
 }
 
 /// Parameters and bytes of the model's tensors.

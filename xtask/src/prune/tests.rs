@@ -12,7 +12,7 @@ use super::*;
 use crate::error::one_line;
 use crate::workspace;
 
-fn tiny() -> PathBuf {
+pub(super) fn tiny() -> PathBuf {
     workspace::root().join("models/autoglm-tiny")
 }
 
@@ -22,14 +22,19 @@ struct Line {
     arguments: Arguments,
 }
 
+/// A command line from `prune` on.
+pub(super) fn arguments(line: &[&str]) -> Arguments {
+    Line::parse_from(line).arguments
+}
+
 /// `cargo xtask prune --model MODEL --out OUT ARGUMENTS`.
-fn prune(model: &Path, out: &Path, arguments: &str) -> Result<()> {
+pub(super) fn prune(model: &Path, out: &Path, arguments: &str) -> Result<()> {
     let mut line = vec!["prune", "--threads", "2", "--model", model.to_str().unwrap(), "--out", out.to_str().unwrap()];
     line.extend(arguments.split_whitespace());
     run(&Line::parse_from(line).arguments)
 }
 
-fn read(path: &Path) -> Value {
+pub(super) fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -58,10 +63,10 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// A matrix of f16 as floats, by rows.
-struct Tensors(std::collections::BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+pub(super) struct Tensors(std::collections::BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Tensors {
-    fn of(model: &Path) -> Self {
+    pub(super) fn of(model: &Path) -> Self {
         let checkpoint = autoglm_core::Checkpoint::open(&Files::directory(model).unwrap()).unwrap();
         let read = |info: &autoglm_core::checkpoint::TensorInfo| {
             let mut values = Vec::new();
@@ -72,7 +77,7 @@ impl Tensors {
     }
 
     /// Rows, and then columns, of `name` are the old ones that these numbers name, times these factors.
-    fn gather(&mut self, name: &str, rows: &[(usize, f32)], columns: Option<&[(usize, f32)]>) {
+    pub(super) fn gather(&mut self, name: &str, rows: &[(usize, f32)], columns: Option<&[(usize, f32)]>) {
         let (shape, values) = self.0.get_mut(name).unwrap();
         let k = shape[1];
         let every: Vec<(usize, f32)> = (0..k).map(|j| (j, 1.0)).collect();
@@ -82,7 +87,7 @@ impl Tensors {
         (*shape, *values) = (vec![rows.len(), columns.len()], new);
     }
 
-    fn write(&self, model: &Path) {
+    pub(super) fn write(&self, model: &Path) {
         let bytes = |values: &[f32]| values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
         let all: Vec<(&str, &[usize], Vec<u8>)> =
             self.0.iter().map(|(name, (shape, values))| (name.as_str(), &shape[..], bytes(values))).collect();

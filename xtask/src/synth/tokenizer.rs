@@ -158,7 +158,8 @@ fn is_printable(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff)
 }
 
-fn letter_of(byte: u8) -> char {
+/// How a byte-level vocabulary writes a byte.
+pub(crate) fn letter_of(byte: u8) -> char {
     if is_printable(byte) {
         return char::from(byte);
     }
