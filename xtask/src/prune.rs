@@ -4,6 +4,7 @@
 //! --drop      tensors of a modality and what config.json says of it
 //! --vocab     rows of the embedding table and of the output layer that no token has
 //! --layers    whole layers: a shortlist by block influence, then the one whose loss changes answers least, and so on
+//! --heads     query heads of every layer's attention; o_proj is re-fitted to make up for them
 //! --ffn       neurons of every layer's feed-forward network; down_proj is re-fitted to make up for them
 //! ```
 //!
@@ -15,7 +16,9 @@ mod config;
 mod depth;
 mod evaluate;
 mod forward;
+mod heads;
 mod output;
+mod over;
 mod width;
 
 use std::path::PathBuf;
@@ -32,15 +35,17 @@ use crate::export::{copy_companions, threads};
 use crate::publish::{may_publish, publish, write_file};
 use output::{Output, Renamed};
 
-/// Make a checkpoint smaller: fewer neurons, layers, unused rows, or a modality less.
+/// Make a checkpoint smaller: fewer neurons, heads, layers, unused rows, or a modality less.
 ///
 /// What comes out is a checkpoint like any other: safetensors, config.json and the files beside them, for this
-/// project, transformers, vLLM and whoever loads the original. `prune.json` beside the weights says what was done.
+/// project, transformers, vLLM and whoever loads the original. `prune.json` beside the weights says what was done, and
+/// as `standard` whether that holds: it does but for --heads without --drop vision.
 ///
 /// The directory appears when it is complete; the source is only read. Examples:
 ///
 ///   cargo xtask prune --model AutoGLM-Phone-9B --drop vision --out text
 ///   cargo xtask prune --model AutoGLM-Phone-9B --ffn 12288 --calib screens.jsonl --eval held-out.jsonl --out narrow
+///   cargo xtask prune --model AutoGLM-Phone-9B --drop vision --heads 24 --calib phrases.jsonl --out fewer
 ///   cargo xtask prune --model AutoGLM-Phone-9B --layers 36 --plan
 ///
 /// A line of a calibration file is {"text": "打开相机", "image": "screens/01.png"}, the picture being optional. The model
@@ -49,7 +54,7 @@ use output::{Output, Renamed};
 ///
 /// Use `cargo run --release -p xtask -- prune …` for large checkpoints: it is many times as fast.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, group = clap::ArgGroup::new("narrowed").multiple(true))]
 pub(crate) struct Arguments {
     /// The checkpoint of floats
     #[arg(long, value_name = "DIR")]
@@ -61,11 +66,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_name = "MODALITY")]
     drop: Option<Dropped>,
     /// Neurons that stay in every feed-forward network
-    #[arg(long, value_name = "WIDTH")]
+    #[arg(long, value_name = "WIDTH", group = "narrowed")]
     ffn: Option<usize>,
     /// What WIDTH must be a multiple of, so that kernels have no odd rests
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     ffn_multiple: u32,
+    /// Query heads that stay in every layer, equally many for each head of keys and values. transformers reads the result
+    /// with `--drop vision` only: it looks for the width of a head in a Glm4ForCausalLM's configuration, not in a glm4v's
+    #[arg(long, value_name = "H", group = "narrowed")]
+    heads: Option<usize>,
     /// Layers that stay
     #[arg(long, value_name = "KEEP")]
     layers: Option<usize>,
@@ -75,12 +84,12 @@ pub(crate) struct Arguments {
     /// `padding`: drop the rows behind the last token
     #[arg(long, value_enum)]
     vocab: Option<Vocabulary>,
-    /// What neurons are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared with
-    /// [default: obs]
-    #[arg(long, value_name = "NAME", value_parser = criterion, requires = "ffn")]
+    /// What neurons and heads are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared
+    /// with [default: obs]
+    #[arg(long, value_name = "NAME", value_parser = criterion, requires = "narrowed")]
     criterion: Option<Criterion>,
-    /// Whether down_proj is re-fitted [default: with obs, as the others were published without]
-    #[arg(long, value_name = "BOOL", requires = "ffn")]
+    /// Whether down_proj and o_proj are re-fitted [default: with obs, as the others were published without]
+    #[arg(long, value_name = "BOOL", requires = "narrowed")]
     refit: Option<bool>,
     /// Lines that the model is calibrated with [default: a small set of phone commands]
     #[arg(long, value_name = "FILE.jsonl")]
@@ -130,10 +139,13 @@ fn criterion(name: &str) -> std::result::Result<Criterion, String> {
 #[derive(Debug)]
 struct Job {
     ffn: Option<usize>,
+    heads: Option<usize>,
     layers: Option<usize>,
     protect: [usize; 2],
     vocab: Option<usize>,
     drop: Option<Dropped>,
+    /// Whether transformers will read the result.
+    standard: bool,
 }
 
 /// A step that was taken, for `prune.json`.
@@ -156,6 +168,7 @@ impl Arguments {
             out: Some(out),
             drop: None,
             ffn: Some(ffn),
+            heads: None,
             ffn_multiple: 8,
             layers: None,
             protect: None,
@@ -199,13 +212,19 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let has = |name: &str| inventory.checkpoint.contains(name);
     let text = TextConfig::from_json(&inventory.config)?.named_as(has);
     let job = Job::of(arguments, &files, &inventory, &text)?;
+    if !job.standard {
+        eprintln!(
+            "transformers will not read the result, as it has hidden_size / num_attention_heads for the width of a \
+             glm4v's heads; with --drop vision it will"
+        );
+    }
     let workers = Workers::new(threads(arguments.threads))?;
     let run = Run::new(&workers);
     let source = DenseSource::new(inventory.checkpoint.clone(), None);
     let decoder = Decoder::load(&source, text.clone())?;
 
-    // A plan names neurons by number alone, which takes no calibration.
-    let calibrates = (job.ffn.is_some() && !arguments.plan) || job.layers.is_some();
+    // A plan names neurons and heads by number alone, which takes no calibration.
+    let calibrates = ((job.ffn.is_some() || job.heads.is_some()) && !arguments.plan) || job.layers.is_some();
     let sees = inventory.config.get("vision_config").is_some() && !job.alone();
     for set in calibrates.then_some(&mut set).into_iter().chain(held_out.as_mut()).filter(|_| !sees) {
         // The decoder alone has one axis of positions, and a picture's rows stand on three.
@@ -243,16 +262,18 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let output = Output::plan(&inventory, &text, names, &job, &kept)?;
     let mut report = job.report(&inventory, &output, &kept);
     let criterion = arguments.criterion.unwrap_or(Criterion::Obs);
+    let target = |to| autoglm_prune::Target {
+        to,
+        criterion,
+        refit: arguments.refit.unwrap_or(criterion == Criterion::Obs),
+        seed: arguments.seed,
+    };
     let narrow = width::Narrow {
         run: &run,
         decoder: &decoder,
         checkpoint: &inventory.checkpoint,
-        target: job.ffn.map(|to| autoglm_prune::Target {
-            to,
-            criterion,
-            refit: arguments.refit.unwrap_or(criterion == Criterion::Obs),
-            seed: arguments.seed,
-        }),
+        heads: job.heads.map(target),
+        ffn: job.ffn.map(target),
     };
     let Some(out) = arguments.out.as_ref().filter(|_| !arguments.plan) else {
         return Ok(report);
@@ -288,18 +309,20 @@ impl Job {
         let (f, n) = (text.intermediate_size, text.num_hidden_layers);
         if arguments.drop.is_none()
             && arguments.ffn.is_none()
+            && arguments.heads.is_none()
             && arguments.layers.is_none()
             && arguments.vocab.is_none()
         {
-            return usage("name something to go: --drop, --ffn, --layers or --vocab".to_owned());
+            return usage("name something to go: --drop, --ffn, --heads, --layers or --vocab".to_owned());
         }
-        let calibrated = arguments.ffn.is_some() || arguments.layers.is_some();
+        let calibrated = arguments.ffn.is_some() || arguments.heads.is_some() || arguments.layers.is_some();
         if !calibrated && (arguments.calib.is_some() || arguments.lines.is_some()) {
-            return usage("--calib and --lines are for --ffn and --layers".to_owned());
+            return usage("--calib and --lines are for --ffn, --heads and --layers".to_owned());
         }
         if calibrated && text.family == Family::GlmAsr {
             return usage(
-                "--ffn and --layers: calibration has no sounds yet, and this model knows nothing else".to_owned(),
+                "--ffn, --heads and --layers: calibration has no sounds yet, and this model knows nothing else"
+                    .to_owned(),
             );
         }
         if let Some(to) = arguments.ffn {
@@ -307,6 +330,9 @@ impl Job {
             if to == 0 || to > f || !to.is_multiple_of(multiple) {
                 return usage(format!("--ffn {to}: a multiple of {multiple} up to the {f} neurons that there are"));
             }
+        }
+        if let Some(to) = arguments.heads {
+            heads::check(to, text)?;
         }
         let protect = arguments.protect.unwrap_or([n.div_ceil(10), n.div_ceil(20)]);
         if let Some(keep) = arguments.layers {
@@ -330,8 +356,10 @@ impl Job {
             Some(Vocabulary::Padding) => Some(output::tokens(files, &inventory.config)?.min(text.vocab_size)),
             None => None,
         };
-        let (ffn, layers, drop) = (arguments.ffn, arguments.layers, arguments.drop);
-        Ok(Self { ffn, layers, protect, vocab, drop })
+        let (ffn, heads, layers, drop) = (arguments.ffn, arguments.heads, arguments.layers, arguments.drop);
+        let alone = drop == Some(Dropped::Vision);
+        let standard = heads::standard(text, heads.unwrap_or(text.num_attention_heads), alone);
+        Ok(Self { ffn, heads, layers, protect, vocab, drop, standard })
     }
 
     /// `prune.json` without what only writing tells.
@@ -347,6 +375,9 @@ impl Job {
         if self.layers.is_some() {
             steps.push(step("layers", None, &json!(kept)));
         }
+        if let Some(to) = self.heads {
+            steps.push(step("heads", None, &json!(to)));
+        }
         if let Some(to) = self.ffn {
             steps.push(step("ffn", None, &json!(to)));
         }
@@ -357,6 +388,7 @@ impl Job {
             "params_after": after[0],
             "bytes_before": before[1],
             "bytes_after": after[1],
+            "standard": self.standard,
             "steps": steps,
             "eval": null,
         })
