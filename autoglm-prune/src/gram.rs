@@ -1,4 +1,4 @@
-//! What is remembered of the rows that went through a feed-forward network.
+//! What is remembered of the rows that went through a linear map.
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::{Accum, Mat, get_global_parallelism};
@@ -27,7 +27,7 @@ impl Gram {
     /// [`Error::Memory`] when the system has not the 8 f² bytes.
     pub fn new(f: usize) -> Result<Self> {
         let bytes = f.saturating_mul(f).saturating_mul(size_of::<f64>());
-        // Asking first turns too large a network into an error; the matrix itself does not ask.
+        // Asking first turns too wide a map into an error; the matrix itself does not ask.
         let mut room: Vec<u8> = Vec::new();
         room.try_reserve_exact(bytes).map_err(|source| Error::Memory { width: f, bytes, source })?;
         drop(room);

@@ -35,8 +35,7 @@ impl Gram {
                 (false, false) => 0.0,
             }
         });
-        let order: Vec<usize> = (0..f).map(back).collect();
-        let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, &order))?;
+        let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, back))?;
         drop(damped);
         let mut inverse = Mat::<f32>::zeros(f, f);
         invert_lower_triangular(inverse.as_mut(), factor.L(), get_global_parallelism());

@@ -1,54 +1,66 @@
-//! Neurons that can go and nothing changes.
+//! Neurons and heads that can go and nothing changes.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use faer::Mat;
 
-use crate::FeedForward;
+use crate::units::Units;
 
-/// A neuron that can go.
+/// A neuron or head that can go.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Redundant {
-    pub(crate) neuron: usize,
-    /// The neuron that computes the same, and how many times this one is what that one is; nothing where this one
+    pub(crate) unit: usize,
+    /// The unit that computes the same, and how many times this one is what that one is; nothing where this one
     /// computes zero or is not read.
     pub(crate) twin: Option<(usize, f32)>,
 }
 
-/// The first `most` neurons that can go: those that compute zero, that `down` (c, f) does not read, or that compute a
-/// multiple of what an earlier one does, exactly.
+/// Those that can go, the first ones of each group and no more than are to: units that compute zero, that `map` does not
+/// read, or that compute a multiple of what an earlier one of their group does, exactly.
 ///
-/// silu(gate) · up is a multiple of another neuron's where gates are equal and `up` rows are multiples.
-pub(crate) fn find(network: &FeedForward<'_>, down: &Mat<f64>, most: usize) -> Vec<Redundant> {
+/// silu(gate) · up is a multiple of another neuron's where gates are equal and `up` rows are multiples. Heads that share
+/// keys and values compute the same where their queries are the same; multiples have they none, because of the softmax.
+pub(crate) fn find(units: &Units<'_>, map: &Mat<f64>) -> Vec<Redundant> {
     let mut found = Vec::new();
-    let mut by_gate: HashMap<u64, Vec<usize>> = HashMap::new();
-    let (mut gate, mut up, mut other) = (Vec::new(), Vec::new(), Vec::new());
-    for neuron in 0..network.width {
-        if found.len() == most {
-            break;
+    let mut to_go = vec![units.count / units.groups - units.stay; units.groups];
+    let mut alike: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
+    let (mut equal, mut scaled, mut other) = (Vec::new(), Vec::new(), Vec::new());
+    let zero = |row: &[f32]| row.iter().all(|x| *x == 0.0);
+    for unit in 0..units.count {
+        let group = units.group(unit);
+        if to_go[group] == 0 {
+            continue;
         }
-        (network.gate)(neuron, &mut gate);
-        (network.up)(neuron, &mut up);
-        let zero = |row: &[f32]| row.iter().all(|x| *x == 0.0);
-        if zero(&gate) || zero(&up) || down.col(neuron).iter().all(|x| *x == 0.0) {
-            found.push(Redundant { neuron, twin: None });
+        (units.equal)(unit, &mut equal);
+        if let Some(weights) = units.scaled {
+            weights(unit, &mut scaled);
+        }
+        let silent = units.scaled.is_some() && (zero(&equal) || zero(&scaled));
+        let read = (unit * units.size..(unit + 1) * units.size).any(|j| map.col(j).iter().any(|x| *x != 0.0));
+        if silent || !read {
+            found.push(Redundant { unit, twin: None });
+            to_go[group] -= 1;
             continue;
         }
         let mut hasher = DefaultHasher::new();
-        gate.iter().for_each(|x| x.to_bits().hash(&mut hasher));
-        let alike = by_gate.entry(hasher.finish()).or_default();
+        equal.iter().for_each(|x| x.to_bits().hash(&mut hasher));
+        let alike = alike.entry((group, hasher.finish())).or_default();
         let twin = alike.iter().find_map(|earlier| {
-            (network.gate)(*earlier, &mut other);
-            if other != gate {
+            (units.equal)(*earlier, &mut other);
+            if other != equal {
                 return None;
             }
-            (network.up)(*earlier, &mut other);
-            Some((*earlier, multiple(&up, &other)?))
+            let Some(weights) = units.scaled else { return Some((*earlier, 1.0)) };
+            weights(*earlier, &mut other);
+            Some((*earlier, multiple(&scaled, &other)?))
         });
         match twin {
-            Some(twin) => found.push(Redundant { neuron, twin: Some(twin) }),
-            None => alike.push(neuron),
+            Some(twin) => {
+                found.push(Redundant { unit, twin: Some(twin) });
+                to_go[group] -= 1;
+            }
+            None => alike.push(unit),
         }
     }
     found

@@ -1,12 +1,13 @@
-//! A feed-forward network with fewer neurons.
+//! A feed-forward network with fewer neurons, or whatever else goes by columns of a map.
 
 use std::fmt;
 
 use faer::Mat;
 
+use crate::units::{Left, Units};
 use crate::{Criterion, Error, Gram, Result, redundant, refit};
 
-/// Fills a buffer with the row of one neuron.
+/// Fills a buffer with the row of one neuron, or with the rows of one head.
 pub type Row<'a> = dyn Fn(usize, &mut Vec<f32>) + 'a;
 
 /// A gated feed-forward network, W (silu(gate x) · (up x)).
@@ -32,10 +33,10 @@ impl fmt::Debug for FeedForward<'_> {
     }
 }
 
-/// What a network is to become.
+/// What a network or an attention is to become.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
-    /// Neurons that stay.
+    /// Neurons, or heads, that stay.
     pub to: usize,
     /// What they are chosen by.
     pub criterion: Criterion,
@@ -45,14 +46,14 @@ pub struct Target {
     pub seed: u64,
 }
 
-/// What became of a network.
+/// What became of a network or an attention.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shrunk {
-    /// The neurons that stay, in order.
+    /// The neurons or heads that stay, in order.
     pub kept: Vec<usize>,
-    /// The new `down_proj` (c, kept), row-major.
-    pub down: Vec<f32>,
-    /// Neurons that went and changed nothing.
+    /// The new map behind them, row-major: `down_proj` (c, kept), or `o_proj` (c, kept · d).
+    pub map: Vec<f32>,
+    /// Neurons or heads that went and changed nothing.
     pub redundant: usize,
     /// Σ ω ‖γ ∘ (y − y')‖² / Σ ω ‖γ ∘ y‖² over the rows of the Gram matrix: the error behind the norm where ω is what the norm
     /// divides by.
@@ -68,64 +69,59 @@ pub struct Shrunk {
 /// - [`Error::NothingSeen`] when `gram` has no row and some neurons matter.
 /// - [`Error::Singular`] when its sums are not those of any rows.
 pub fn shrink(network: &FeedForward<'_>, gram: &Gram, target: Target) -> Result<Shrunk> {
-    let (f, c, to) = (network.width, network.outputs, target.to);
+    let (f, to) = (network.width, target.to);
     if to == 0 || to > f {
         return Err(Error::Width { width: f, to });
     }
-    if gram.width() != f {
-        return Err(Error::Rows { expected: f, got: gram.width() });
+    let units = Units {
+        count: f,
+        size: 1,
+        groups: 1,
+        stay: to,
+        equal: network.gate,
+        scaled: Some(network.up),
+        outputs: network.outputs,
+        map: network.down,
+        gains: network.gains,
+    };
+    narrow(&units, gram, target)
+}
+
+/// Leaves as many of `units` as are to stay; `target` says how they are chosen.
+pub(crate) fn narrow(units: &Units<'_>, gram: &Gram, target: Target) -> Result<Shrunk> {
+    let columns = units.count * units.size;
+    if gram.width() != columns {
+        return Err(Error::Rows { expected: columns, got: gram.width() });
     }
-    if let Some(gains) = network.gains.filter(|gains| gains.len() != c) {
-        return Err(Error::Rows { expected: c, got: gains.len() });
-    }
-    let gains: Vec<f64> = network.gains.map_or(vec![1.0; c], |gains| gains.iter().map(|x| f64::from(*x)).collect());
-    let mut down = matrix(network);
-    let redundant = redundant::find(network, &down, f - to);
+    let gains = units.gains()?;
+    let mut all = units.matrix();
+    let redundant = redundant::find(units, &all);
     for gone in &redundant {
-        if let Some((twin, times)) = gone.twin {
-            for i in 0..c {
-                down[(i, twin)] += f64::from(times) * down[(i, gone.neuron)];
+        let Some((twin, times)) = gone.twin else { continue };
+        for j in 0..units.size {
+            for i in 0..units.outputs {
+                all[(i, twin * units.size + j)] += f64::from(times) * all[(i, gone.unit * units.size + j)];
             }
         }
     }
-    let neurons: Vec<usize> = (0..f).filter(|j| redundant.iter().all(|gone| gone.neuron != *j)).collect();
-    let all = down;
-    let down = Mat::from_fn(c, neurons.len(), |i, at| all[(i, neurons[at])]);
+    let numbers = (0..units.count).filter(|unit| redundant.iter().all(|gone| gone.unit != *unit)).collect();
+    let left = Left::new(units, numbers);
+    let map = Mat::from_fn(units.outputs, left.columns(), |i, at| all[(i, left.column(at))]);
     drop(all);
-    let (kept, down, error) = if neurons.len() == to {
-        (neurons, down, 0.0)
+    let (kept, map, error) = if left.to_go().iter().all(|to_go| *to_go == 0) {
+        (left.numbers, map, 0.0)
     } else {
         if gram.rows() == 0 {
             return Err(Error::NothingSeen);
         }
-        let sizes = if target.criterion == Criterion::Magnitude { sizes(network, &neurons) } else { Vec::new() };
-        let places = target.criterion.keep(to, &neurons, (gram, &down, &sizes, &gains), target.seed)?;
-        let fit = refit::fit(&places, &neurons, gram, &down, &gains, target.refit)?;
-        (places.iter().map(|at| neurons[*at]).collect(), fit.down, fit.error)
+        let sizes = if target.criterion == Criterion::Magnitude { units.sizes(&left) } else { Vec::new() };
+        let places = target.criterion.keep(&left, (gram, &map, &sizes, &gains), target.seed)?;
+        let fit = refit::fit(&places, &left, gram, &map, &gains, target.refit)?;
+        (places.iter().map(|at| left.numbers[*at]).collect(), fit.map, fit.error)
     };
-    let down = (0..c).flat_map(|i| (0..to).map(move |j| (i, j))).map(|at| down[at] as f32).collect();
-    Ok(Shrunk { kept, down, redundant: redundant.len(), error })
-}
-
-/// `down_proj`, (c, f).
-fn matrix(network: &FeedForward<'_>) -> Mat<f64> {
-    let mut down = Mat::zeros(network.outputs, network.width);
-    let mut row = Vec::new();
-    for i in 0..network.outputs {
-        (network.down)(i, &mut row);
-        row.iter().enumerate().for_each(|(j, x)| down[(i, j)] = f64::from(*x));
-    }
-    down
-}
-
-/// ‖gate_j‖ · ‖up_j‖ of each neuron.
-fn sizes(network: &FeedForward<'_>, neurons: &[usize]) -> Vec<f64> {
-    let mut row = Vec::new();
-    let mut norm = |rows: &Row<'_>, j: usize| {
-        rows(j, &mut row);
-        row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
-    };
-    neurons.iter().map(|j| norm(network.gate, *j) * norm(network.up, *j)).collect()
+    let (c, stay) = (map.nrows(), map.ncols());
+    let map = (0..c).flat_map(|i| (0..stay).map(move |j| (i, j))).map(|at| map[at] as f32).collect();
+    Ok(Shrunk { kept, map, redundant: redundant.len(), error })
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Sums of activations and narrowing a feed-forward network, at a sixteenth of the real one's width.
+//! Sums of activations, narrowing a feed-forward network and leaving heads out, at a sixteenth of the real widths.
 //!
 //! Throughput is multiply-adds of the lower triangle for sums, and neurons that go for narrowing, whose cost grows with
 //! the third power of the width.
 
 use std::hint::black_box;
 
-use autoglm_prune::{Criterion as Chosen, FeedForward, Gram, Target, shrink};
+use autoglm_prune::{Attention, Criterion as Chosen, FeedForward, Gram, Target, shrink, shrink_heads};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const F: usize = 856;
@@ -45,5 +45,34 @@ fn pruning(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pruning);
+/// A quarter of the real model's heads go, which are in two groups; throughput is heads that go.
+fn heads(criterion: &mut Criterion) {
+    const HEADS: usize = 32;
+    const WIDTH: usize = 256;
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut numbers = |n: usize| -> Vec<f32> { (0..n).map(|_| random.f32() - 0.5).collect() };
+    let (x, q, o) = (numbers(ROWS * WIDTH), numbers(WIDTH * C), numbers(C * WIDTH));
+    let mut gram = Gram::new(WIDTH).expect("room");
+    gram.add(&x, None).expect("numbers");
+    let head_dim = WIDTH / HEADS;
+    let row = |of: &[f32], k: usize, i: usize, into: &mut Vec<f32>| {
+        into.clear();
+        into.extend_from_slice(&of[i * k..][..k]);
+    };
+    let attention = Attention {
+        heads: HEADS,
+        groups: 2,
+        head_dim,
+        outputs: C,
+        q: &|head, into| row(&q, head_dim * C, head, into),
+        o: &|i, into| row(&o, WIDTH, i, into),
+        gains: None,
+    };
+    let target = Target { to: HEADS * 3 / 4, criterion: Chosen::Obs, refit: true, seed: 0 };
+    let mut group = criterion.benchmark_group(format!("prune/{HEADS}_heads"));
+    group.sample_size(10).throughput(Throughput::Elements((HEADS / 4) as u64));
+    group.bench_function("obs", |b| b.iter(|| shrink_heads(black_box(&attention), &gram, target)));
+}
+
+criterion_group!(benches, pruning, heads);
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 //! --vocab     rows of the embedding table and of the output layer that no token has, or no token that a corpus needs
 //! --fold      the frames of a patch: a still picture is the same in each
 //! --layers    whole layers: a shortlist by block influence, then the one whose loss changes answers least, and so on
+//! --heads     query heads of every layer's attention; o_proj is re-fitted to make up for them
 //! --ffn       neurons of every layer's feed-forward network; down_proj is re-fitted to make up for them
 //! ```
 //!
@@ -16,7 +17,9 @@ mod depth;
 mod evaluate;
 mod fold;
 mod forward;
+mod heads;
 mod output;
+mod over;
 pub(crate) mod vocab;
 mod width;
 
@@ -36,15 +39,17 @@ use crate::publish::{may_publish, publish, write_file};
 use fold::Fold;
 use output::{Output, Renamed};
 
-/// Make a checkpoint smaller: fewer neurons, layers, unused rows, or a modality less.
+/// Make a checkpoint smaller: fewer neurons, heads, layers, unused rows, or a modality less.
 ///
 /// What comes out is a checkpoint like any other: safetensors, config.json and the files beside them, for this
-/// project, transformers, vLLM and whoever loads the original. `prune.json` beside the weights says what was done.
+/// project, transformers, vLLM and whoever loads the original. `prune.json` beside the weights says what was done, and
+/// as `standard` whether that holds: it does but for --heads without --drop vision.
 ///
 /// The directory appears when it is complete; the source is only read. Examples:
 ///
 ///   cargo xtask prune --model AutoGLM-Phone-9B --drop vision --out text
 ///   cargo xtask prune --model AutoGLM-Phone-9B --ffn 12288 --calib screens.jsonl --eval held-out.jsonl --out narrow
+///   cargo xtask prune --model AutoGLM-Phone-9B --drop vision --heads 24 --calib phrases.jsonl --out fewer
 ///   cargo xtask prune --model AutoGLM-Phone-9B --layers 36 --plan
 ///   cargo xtask prune --model AutoGLM-Phone-9B --vocab commands/ --out few-words
 ///
@@ -54,7 +59,7 @@ use output::{Output, Renamed};
 ///
 /// Use `cargo run --release -p xtask -- prune …` for large checkpoints: it is many times as fast.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, group = clap::ArgGroup::new("narrowed").multiple(true))]
 pub(crate) struct Arguments {
     /// The checkpoint of floats
     #[arg(long, value_name = "DIR")]
@@ -66,11 +71,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_name = "MODALITY")]
     drop: Option<Dropped>,
     /// Neurons that stay in every feed-forward network
-    #[arg(long, value_name = "WIDTH")]
+    #[arg(long, value_name = "WIDTH", group = "narrowed")]
     ffn: Option<usize>,
     /// What WIDTH must be a multiple of, so that kernels have no odd rests
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     ffn_multiple: u32,
+    /// Query heads that stay in every layer, equally many for each head of keys and values. transformers reads the result
+    /// with `--drop vision` only: it looks for the width of a head in a Glm4ForCausalLM's configuration, not in a glm4v's
+    #[arg(long, value_name = "H", group = "narrowed")]
+    heads: Option<usize>,
     /// Layers that stay
     #[arg(long, value_name = "KEEP")]
     layers: Option<usize>,
@@ -90,12 +99,12 @@ pub(crate) struct Arguments {
     /// products there, and no videos any more
     #[arg(long)]
     fold: bool,
-    /// What neurons are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared with
-    /// [default: obs]
-    #[arg(long, value_name = "NAME", value_parser = criterion, requires = "ffn")]
+    /// What neurons and heads are chosen by: obs, random, magnitude, wanda or minitron; all but obs are there to be compared
+    /// with [default: obs]
+    #[arg(long, value_name = "NAME", value_parser = criterion, requires = "narrowed")]
     criterion: Option<Criterion>,
-    /// Whether down_proj is re-fitted [default: with obs, as the others were published without]
-    #[arg(long, value_name = "BOOL", requires = "ffn")]
+    /// Whether down_proj and o_proj are re-fitted [default: with obs, as the others were published without]
+    #[arg(long, value_name = "BOOL", requires = "narrowed")]
     refit: Option<bool>,
     /// Lines that the model is calibrated with [default: a small set of phone commands]
     #[arg(long, value_name = "FILE.jsonl")]
@@ -139,6 +148,7 @@ fn criterion(name: &str) -> std::result::Result<Criterion, String> {
 #[derive(Debug)]
 struct Job {
     ffn: Option<usize>,
+    heads: Option<usize>,
     layers: Option<usize>,
     protect: [usize; 2],
     /// How many rows are left.
@@ -147,6 +157,8 @@ struct Job {
     /// Which, if these are not the first ones.
     reduced: Option<vocab::Reduced>,
     drop: Option<Dropped>,
+    /// Whether transformers will read the result.
+    standard: bool,
 }
 
 /// A step that was taken, for `prune.json`.
@@ -169,6 +181,7 @@ impl Arguments {
             out: Some(out),
             drop: None,
             ffn: Some(ffn),
+            heads: None,
             ffn_multiple: 8,
             layers: None,
             protect: None,
@@ -218,13 +231,19 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let text = TextConfig::from_json(&inventory.config)?.named_as(has);
     let mut job = Job::of(arguments, &files, &inventory, &text)?;
     let mut needs = corpus.map(|corpus| vocab::Needs::of(corpus, &files, &inventory, &text)).transpose()?;
+    if !job.standard {
+        eprintln!(
+            "transformers will not read the result, as it has hidden_size / num_attention_heads for the width of a \
+             glm4v's heads; with --drop vision it will"
+        );
+    }
     let workers = Workers::new(threads(arguments.threads))?;
     let run = Run::new(&workers);
     let source = DenseSource::new(inventory.checkpoint.clone(), None);
     let decoder = Decoder::load(&source, text.clone())?;
 
-    // A plan names neurons by number alone, which takes no calibration.
-    let calibrates = (job.ffn.is_some() && !arguments.plan) || job.layers.is_some();
+    // A plan names neurons and heads by number alone, which takes no calibration.
+    let calibrates = ((job.ffn.is_some() || job.heads.is_some()) && !arguments.plan) || job.layers.is_some();
     let has_eyes = inventory.config.get("vision_config").is_some();
     let sees = has_eyes && !job.alone();
     for set in calibrates.then_some(&mut set).into_iter().chain(held_out.as_mut()) {
@@ -265,16 +284,18 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
     let output = Output::plan(&inventory, &text, names, &job, &kept)?;
     let mut report = job.report(&inventory, &output, &kept);
     let criterion = arguments.criterion.unwrap_or(Criterion::Obs);
+    let target = |to| autoglm_prune::Target {
+        to,
+        criterion,
+        refit: arguments.refit.unwrap_or(criterion == Criterion::Obs),
+        seed: arguments.seed,
+    };
     let narrow = width::Narrow {
         run: &run,
         decoder: &decoder,
         checkpoint: &inventory.checkpoint,
-        target: job.ffn.map(|to| autoglm_prune::Target {
-            to,
-            criterion,
-            refit: arguments.refit.unwrap_or(criterion == Criterion::Obs),
-            seed: arguments.seed,
-        }),
+        heads: job.heads.map(target),
+        ffn: job.ffn.map(target),
     };
     let Some(out) = arguments.out.as_ref().filter(|_| !arguments.plan) else {
         return Ok(report);
@@ -321,19 +342,21 @@ impl Job {
         let (f, n) = (text.intermediate_size, text.num_hidden_layers);
         if arguments.drop.is_none()
             && arguments.ffn.is_none()
+            && arguments.heads.is_none()
             && arguments.layers.is_none()
             && arguments.vocab.is_none()
             && !arguments.fold
         {
-            return usage("name something to go: --drop, --ffn, --layers, --vocab or --fold".to_owned());
+            return usage("name something to go: --drop, --ffn, --heads, --layers, --vocab or --fold".to_owned());
         }
-        let calibrated = arguments.ffn.is_some() || arguments.layers.is_some();
+        let calibrated = arguments.ffn.is_some() || arguments.heads.is_some() || arguments.layers.is_some();
         if !calibrated && (arguments.calib.is_some() || arguments.lines.is_some()) {
-            return usage("--calib and --lines are for --ffn and --layers".to_owned());
+            return usage("--calib and --lines are for --ffn, --heads and --layers".to_owned());
         }
         if calibrated && text.family == Family::GlmAsr {
             return usage(
-                "--ffn and --layers: calibration has no sounds yet, and this model knows nothing else".to_owned(),
+                "--ffn, --heads and --layers: calibration has no sounds yet, and this model knows nothing else"
+                    .to_owned(),
             );
         }
         if let Some(to) = arguments.ffn {
@@ -341,6 +364,9 @@ impl Job {
             if to == 0 || to > f || !to.is_multiple_of(multiple) {
                 return usage(format!("--ffn {to}: a multiple of {multiple} up to the {f} neurons that there are"));
             }
+        }
+        if let Some(to) = arguments.heads {
+            heads::check(to, text)?;
         }
         let protect = arguments.protect.unwrap_or([n.div_ceil(10), n.div_ceil(20)]);
         if let Some(keep) = arguments.layers {
@@ -369,8 +395,10 @@ impl Job {
             // Known when the corpus is read.
             Some(vocab::Choice::Corpus(_)) | None => None,
         };
-        let (ffn, layers, drop) = (arguments.ffn, arguments.layers, arguments.drop);
-        Ok(Self { ffn, layers, protect, vocab, reduced: None, fold, drop })
+        let (ffn, heads, layers, drop) = (arguments.ffn, arguments.heads, arguments.layers, arguments.drop);
+        let alone = drop == Some(Dropped::Vision);
+        let standard = heads::standard(text, heads.unwrap_or(text.num_attention_heads), alone);
+        Ok(Self { ffn, heads, layers, protect, vocab, reduced: None, fold, drop, standard })
     }
 
     /// `prune.json` without what only writing tells.
@@ -391,6 +419,9 @@ impl Job {
         if self.layers.is_some() {
             steps.push(step("layers", None, &json!(kept)));
         }
+        if let Some(to) = self.heads {
+            steps.push(step("heads", None, &json!(to)));
+        }
         if let Some(to) = self.ffn {
             steps.push(step("ffn", None, &json!(to)));
         }
@@ -401,6 +432,7 @@ impl Job {
             "params_after": after[0],
             "bytes_before": before[1],
             "bytes_after": after[1],
+            "standard": self.standard,
             "steps": steps,
             "eval": null,
         })

@@ -67,7 +67,7 @@ impl Case {
         let (mut missed, mut all) = (0.0, 0.0);
         for (x, weight) in self.x.chunks_exact(F).zip(&self.weights) {
             let weight = if weighted { f64::from(*weight) } else { 1.0 };
-            for (old, new) in self.down.iter().zip(shrunk.down.chunks_exact(shrunk.kept.len())) {
+            for (old, new) in self.down.iter().zip(shrunk.map.chunks_exact(shrunk.kept.len())) {
                 let y: f64 = old.iter().zip(x).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 let kept = shrunk.kept.iter().zip(new).map(|(j, a)| f64::from(x[*j]) * f64::from(*a));
                 missed += weight * (y - kept.sum::<f64>()).powi(2);
@@ -105,7 +105,7 @@ fn the_fit_is_the_least_squares_of_a_dense_solver() {
     let dense = left.qr().solve_lstsq(&right);
     for i in 0..C {
         for s in 0..16 {
-            assert!((dense[(s, i)] - f64::from(shrunk.down[i * 16 + s])).abs() < 1e-5, "{i} {s}");
+            assert!((dense[(s, i)] - f64::from(shrunk.map[i * 16 + s])).abs() < 1e-5, "{i} {s}");
         }
     }
     assert!((shrunk.error - case.error(&shrunk, true)).abs() < 1e-6 * shrunk.error.max(1e-3));
@@ -198,7 +198,7 @@ fn outputs_that_the_norm_silences_do_not_count() {
         let (mut missed, mut energy) = (0.0, 0.0);
         for (x, weight) in case.x.chunks_exact(F).zip(&case.weights) {
             let y: f32 = case.down[0].iter().zip(x).map(|(a, b)| a * b).sum();
-            let kept: f32 = shrunk.kept.iter().zip(&shrunk.down).map(|(j, a)| x[*j] * a).sum();
+            let kept: f32 = shrunk.kept.iter().zip(&shrunk.map).map(|(j, a)| x[*j] * a).sum();
             missed += weight * (y - kept).powi(2);
             energy += weight * y * y;
         }
@@ -229,7 +229,7 @@ fn what_changes_nothing_goes_first_and_nothing_changes() {
         assert!([7, 9, 11, 17].iter().all(|gone| !shrunk.kept.contains(gone)));
         for input in inputs.x.chunks_exact(C).take(50) {
             let x = case.activations(input);
-            for (old, new) in case.down.iter().zip(shrunk.down.chunks_exact(F - 4)) {
+            for (old, new) in case.down.iter().zip(shrunk.map.chunks_exact(F - 4)) {
                 let y: f32 = old.iter().zip(&x).map(|(a, b)| a * b).sum();
                 let kept: f32 = shrunk.kept.iter().zip(new).map(|(j, a)| x[*j] * a).sum();
                 assert!((y - kept).abs() < 1e-4, "{y} {kept}");

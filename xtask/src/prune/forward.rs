@@ -26,9 +26,11 @@ pub(super) fn through<'a>(
     Ok(rows)
 }
 
-/// Sums up what a feed-forward network's last map takes.
+/// Sums up what one map of a layer takes.
 #[derive(Debug)]
 pub(super) struct Collect {
+    /// How its name ends.
+    map: &'static str,
     gram: Mutex<Gram>,
     /// What the sums could not take: a forward pass can only hand on its words.
     failure: Mutex<Option<autoglm_prune::Error>>,
@@ -37,8 +39,8 @@ pub(super) struct Collect {
 }
 
 impl Collect {
-    pub(super) fn new(f: usize, eps: Option<f32>) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { gram: Mutex::new(Gram::new(f)?), failure: Mutex::default(), eps }))
+    pub(super) fn new(map: &'static str, f: usize, eps: Option<f32>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { map, gram: Mutex::new(Gram::new(f)?), failure: Mutex::default(), eps }))
     }
 
     /// What made a forward pass fail, if that was here.
@@ -53,7 +55,7 @@ impl Collect {
 
 impl Sink for Collect {
     fn wants(&self, members: &[Member]) -> bool {
-        members.iter().any(|member| member.name.ends_with(".mlp.down_proj"))
+        members.iter().any(|member| member.name.ends_with(self.map))
     }
 
     fn see(&self, _: &[Member], x: &Tensor, y: &Tensor) -> autoglm_core::Result<()> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::fold::{self, Fold};
 use super::width::Narrow;
-use super::{Dropped, Job, config, step, vocab};
+use super::{Dropped, Job, config, heads, step, vocab};
 use crate::calibration::bar;
 use crate::error::{Error, Result};
 use crate::shards::{SHARD_BYTES, Shards, bytes};
@@ -86,6 +86,9 @@ impl Output {
                         shape[1] = to;
                     }
                 }
+                if let Some(to) = job.heads {
+                    heads::reshape(name, &mut shape, to, text.head_dim);
+                }
                 let prefix = format!("{}.layers.", text.prefix());
                 let rest =
                     name.strip_prefix(&prefix).and_then(|rest| rest.split_once('.')).map_or("", |(_, rest)| rest);
@@ -129,6 +132,9 @@ impl Output {
         }
         if let Some(to) = job.ffn {
             config::set(&mut config, "intermediate_size", &json!(to));
+        }
+        if let Some(to) = job.heads {
+            heads::set(&mut config, to, text.head_dim);
         }
         if let Some(vocab) = job.vocab {
             config::set(&mut config, "vocab_size", &json!(vocab));
@@ -181,15 +187,18 @@ impl Output {
         for (pieces, old) in self.layers.iter().zip(kept) {
             let narrowed = narrow.layer(*old, &mut states, shown, kept.last() == Some(old))?;
             for piece in pieces {
-                match narrowed.as_ref().and_then(|narrowed| narrowed.bytes(&piece.from)) {
+                match narrowed.bytes(&piece.from) {
                     Some(bytes) => shards.tensor(|file| file.write_all(bytes))?,
                     None => copy(&mut shards, inventory, piece)?,
                 }
             }
-            if let Some(narrowed) = narrowed {
-                let mut done = step("ffn", Some(*old), &json!(narrowed.shrunk.kept.len()));
-                done["redundant"] = json!(narrowed.shrunk.redundant);
-                done["error"] = json!(narrowed.shrunk.error);
+            // Of heads there are few, and which they are is worth a line.
+            let heads = narrowed.heads.as_ref().map(|shrunk| ("heads", json!(shrunk.kept), shrunk));
+            let neurons = narrowed.ffn.as_ref().map(|shrunk| ("ffn", json!(shrunk.kept.len()), shrunk));
+            for (op, kept, shrunk) in heads.into_iter().chain(neurons) {
+                let mut done = step(op, Some(*old), &kept);
+                done["redundant"] = json!(shrunk.redundant);
+                done["error"] = json!(shrunk.error);
                 steps.push(done);
             }
             bar.inc(1);

@@ -12,6 +12,8 @@ use super::*;
 use crate::error::one_line;
 use crate::workspace;
 
+mod heads;
+
 pub(super) fn tiny() -> PathBuf {
     workspace::root().join("models/autoglm-tiny")
 }
