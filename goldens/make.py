@@ -1,6 +1,6 @@
 """Regenerate the goldens: `python goldens/make.py [NAME…]`.
 
-A name is a case (see configs.py), or `components`, or `chat`. Without names all of them are made.
+A name is a case (see configs.py), or `components`, `keep`, or `chat`. Without names all of them are made.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from safetensors.torch import save_file  # noqa: E402
 import chat  # noqa: E402
 import checkpoint  # noqa: E402
 import configs  # noqa: E402
+import keep  # noqa: E402
 import logmel  # noqa: E402
 import positions  # noqa: E402
 import resizing  # noqa: E402
@@ -82,7 +83,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     jobs = {case.name: (lambda case=case: make_case(case)) for case in configs.CASES}
-    jobs |= {"components": make_components, "chat": make_chat}
+    jobs |= {"components": make_components, "keep": lambda: keep.make(ROOT / "components"), "chat": make_chat}
     unknown = sorted(set(names) - set(jobs))
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(jobs)}")

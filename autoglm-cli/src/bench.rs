@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// Size of a picture in pixels, before it is resized: 1080x2400
     #[arg(long, value_name = "WxH", value_parser = size)]
     image: Option<(u32, u32)>,
+    /// Share of the picture's rows that go into the prompt, above 0 and at most 1 [default: all]
+    #[arg(long, value_name = "SHARE", requires = "image", allow_negative_numbers = true)]
+    keep: Option<f64>,
     /// Seconds of a sound
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=630))]
     audio: Option<u16>,
@@ -98,7 +101,8 @@ pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     let shape = shape.layers(args.layers.map(usize::from)).vision_layers(args.vision_layers.map(usize::from));
     let shape = shape.audio_layers(args.audio_layers.map(usize::from));
     let threads = args.threads.map(usize::from);
-    let options = OpenOptions::default().precision(args.precision.0).threads(threads);
+    let keep = crate::model::keep(args.keep)?;
+    let options = OpenOptions::default().precision(args.precision.0).threads(threads).keep(keep);
     #[cfg(feature = "kvcache")]
     let options = options.kv_format(args.kv.map(crate::model::Kv::format));
     #[cfg(feature = "kvcache")]

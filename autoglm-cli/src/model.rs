@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use autoglm::{Model, OpenOptions, Precision};
+use autoglm::{Keep, Model, OpenOptions, Precision};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
@@ -74,6 +74,10 @@ pub(crate) struct Options {
     /// Limit of a picture's size after resizing, 2 · height · width [default: the checkpoint's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
+    /// Share of a picture's rows that go into the prompt, above 0 and at most 1: a lattice and what differs from it [default:
+    /// all]. Answers change
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    keep: Option<f64>,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -93,12 +97,19 @@ pub(crate) struct Options {
     allow_extra: bool,
 }
 
+/// A share of a picture's rows as an option's value.
+pub(crate) fn keep(share: Option<f64>) -> Result<Keep, autoglm::Error> {
+    let refused = |source: autoglm::Error| autoglm::Error::Option { option: "keep", source: Box::new(source) };
+    share.map_or(Ok(Keep::ALL), |share| Keep::share(share).map_err(|e| refused(e.into())))
+}
+
 impl Options {
     /// Opens the checkpoint in `dir`, or the tiny one that is built in, and says what was odd.
     pub(crate) fn open(&self, dir: Option<&PathBuf>) -> Result<Model, Error> {
         let options = OpenOptions::default()
             .precision(self.precision.map(|named| named.0))
             .max_pixels(self.max_pixels)
+            .keep(keep(self.keep)?)
             .threads(self.threads.map(usize::from))
             .decode_threads(self.decode_threads.map(usize::from))
             .allow_extra(self.allow_extra);

@@ -183,6 +183,7 @@ fn wrong_calls_exit_with_two() {
         &["run", "--top-p", "1.5", "x"],
         &["run", "--min-p", "NaN", "x"],
         &["run", "--max-pixels", "0", "x"],
+        &["run", "--keep", "half", "x"],
         &["logits"],
         &["nothing"],
         &[],
@@ -192,13 +193,45 @@ fn wrong_calls_exit_with_two() {
 }
 
 #[test]
+fn a_share_of_rows_that_is_none_is_one_line_and_the_command_lines_fault() {
+    for share in ["0", "-0.5", "1.01", "NaN"] {
+        let mut calls = vec![vec!["run", "--keep", share, "x"]];
+        if cfg!(feature = "quant") {
+            calls.push(vec!["bench", "--shape", "tiny", "--image", "168x336", "--keep", share]);
+        }
+        for call in calls {
+            let output = autoglm(&call);
+            let line = String::from_utf8(output.stderr).unwrap();
+            let want = format!("error: option `keep` makes no sense here: {share} is no share of a picture's rows: ");
+            assert!(output.status.code() == Some(2) && line.starts_with(&want), "{line}");
+            assert_eq!((line.lines().count(), output.stdout.len()), (1, 0), "{line}");
+        }
+    }
+}
+
+#[cfg(feature = "vision")]
+#[test]
+fn a_share_of_a_pictures_rows_is_what_the_prompt_counts() {
+    let screen = repository("models/autoglm-tiny/screens/01.png");
+    let told = |more: &[&str]| {
+        let output = autoglm(&[&["run", "--no-think", "--stats", "--image", &screen, "打开相机"], more].concat());
+        let stats: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        (stdout(&output), stats["prompt_tokens"].as_u64().unwrap())
+    };
+    let (whole, half) = (told(&[]), told(&["--keep", "0.5"]));
+    assert_eq!(told(&["--keep", "1"]), whole);
+    assert_eq!(whole.1 - half.1, 36);
+    assert!(half.0.starts_with("do(action=\"Tap\""), "{}", half.0);
+}
+
+#[test]
 fn help_names_only_what_exists() {
     let help = stdout(&autoglm(&["run", "--help"]));
     assert_eq!(help.contains("--audio"), cfg!(feature = "audio"));
     for precision in ["mixed", "int8", "int4"] {
         assert_eq!(help.contains(precision), cfg!(feature = "quant"), "{precision}");
     }
-    for present in ["--image", "--no-think", "--precision", "--max-pixels", "--stats"] {
+    for present in ["--image", "--no-think", "--precision", "--max-pixels", "--keep", "--stats"] {
         assert!(help.contains(present), "{present}");
     }
 }

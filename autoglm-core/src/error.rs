@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::checkpoint::{Dtype, FileError, HeaderError, IndexError, JsonError, Mismatch};
-use crate::{Grid, TokenId};
+use crate::{Grid, Modality, TokenId};
 
 /// Shorthand for a result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -112,6 +112,22 @@ pub enum Error {
         grid: Grid,
         /// Patches per side of a square.
         merge: u32,
+    },
+    /// A number that is no share of a picture's rows.
+    #[error("{got} is no share of a picture's rows: that is above 0 and at most 1")]
+    Share {
+        /// The number.
+        got: f64,
+    },
+    /// Rows that are to be thinned are not those of one whole picture.
+    #[error("{rows} rows of a {modality} are no whole picture of {}x{}, of which some could be left out", .extent[1], .extent[2])]
+    NoPicture {
+        /// Rows there are.
+        rows: usize,
+        /// Which encoder made them.
+        modality: Modality,
+        /// Size of their space of coordinates.
+        extent: [u32; 3],
     },
     /// Arithmetic on sizes left its type.
     #[error("{what} overflows")]

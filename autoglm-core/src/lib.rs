@@ -6,7 +6,7 @@
 //! What flows between the crates are [`Embeds`] (encoder rows with the place of each row in its
 //! picture) and [`DecoderInput`] (rows with their absolute [`Positions`]).
 //!
-//! Reading order: [`vocab`], [`embeds`], [`decode`], [`rope`], [`attention`], [`cache`], [`source`],
+//! Reading order: [`vocab`], [`embeds`], [`keep`], [`decode`], [`rope`], [`attention`], [`cache`], [`source`],
 //! [`dense`], [`observe`], [`checkpoint`].
 //!
 //! ```
@@ -36,6 +36,7 @@ pub mod embeds;
 mod error;
 pub mod fields;
 pub mod float;
+pub mod keep;
 pub mod norm;
 pub mod observe;
 mod prepare;
@@ -56,6 +57,7 @@ pub use dense::{Dense, DenseSource};
 pub use embeds::Embeds;
 pub use error::{Error, Result};
 pub use float::FloatType;
+pub use keep::Keep;
 pub use norm::{LayerNorm, RmsNorm};
 pub use observe::{Observe, Sink};
 pub use rope::Rope;

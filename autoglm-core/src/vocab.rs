@@ -1,6 +1,6 @@
 //! The nouns of the domain: tokens, grids of patches, media digests and prompt units.
 
-use crate::{Error, Result};
+use crate::{Error, Keep, Result};
 
 /// One entry of the tokenizer's vocabulary, and one row of the embedding table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,6 +105,8 @@ pub enum Unit {
         tokens: usize,
         /// Size of its space of coordinates, \[t, h, w\], before any row was dropped.
         extent: [u32; 3],
+        /// Which of its rows these are: the digest is that of all of them.
+        keep: Keep,
     },
 }
 

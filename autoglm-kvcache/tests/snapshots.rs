@@ -110,6 +110,7 @@ fn units_that_are_made_up_are_damage() {
         modality: autoglm_core::Modality::Image,
         tokens,
         extent: [1, 2, width],
+        keep: autoglm_core::Keep::ALL,
     };
     // Positions beyond 32 bits, first.
     cache.save(&[sized(70, u32::MAX), sized(5, 1)], &identity(), &path, None).expect("a folder to write to");

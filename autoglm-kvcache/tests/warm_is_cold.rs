@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use autoglm_core::cache::Step;
 use autoglm_core::rows::from_rows;
-use autoglm_core::{Error, KvCache, KvFormat, MediaDigest, Modality, Run, TokenId, Unit, Workers};
+use autoglm_core::{Error, Keep, KvCache, KvFormat, MediaDigest, Modality, Run, TokenId, Unit, Workers};
 use autoglm_kvcache::{Identity, Pool, PooledCache, Root, Shape};
 use candle_core::Tensor;
 use proptest::prelude::*;
@@ -46,6 +46,7 @@ impl Prompt {
                     modality: Modality::Image,
                     tokens: usize::from(*n),
                     extent: [1, 2, 3],
+                    keep: Keep::ALL,
                 },
             })
             .collect();

@@ -68,7 +68,8 @@ impl AgentLoop {
         if let Some((mut cache, keep)) = self.last.take() {
             past.forget(&mut cache, keep)?;
         }
-        let seen = picture.map(|picture| self.model.see([0; 32], picture, self.history.len())).transpose()?;
+        let seen = picture.map(|picture| self.model.see([0; 32], picture, self.model.keep(), self.history.len()));
+        let seen = seen.transpose()?;
         let vision = seen.as_ref().map_or(Duration::ZERO, |(_, took)| *took);
         let mut assembly = Assembly::new(self.model.context());
         assembly.append(&self.history, &[], Placeholders::default())?;

@@ -1,6 +1,6 @@
 //! The picture encoder, where the build and the checkpoint have one.
 
-use autoglm_core::{Checkpoint, Embeds, Files, Run, Source, TensorSpec};
+use autoglm_core::{Checkpoint, Embeds, Files, Keep, Run, Source, TensorSpec};
 use serde_json::Value;
 
 use crate::{Error, OpenOptions, Part, Result};
@@ -116,7 +116,7 @@ impl Eyes {
         self.seeing.as_ref().map_or(0, |seeing| seeing.seen.encoded())
     }
 
-    /// The rows of a picture in a context of `limit`, of which `taken` are taken. Whether they fit is known
+    /// The rows of a picture that stay in a context of `limit`, of which `taken` are taken. Whether they fit is known
     /// before the tower runs, which takes seconds.
     #[cfg(feature = "vision")]
     pub(crate) fn see(
@@ -124,6 +124,7 @@ impl Eyes {
         run: &Run<'_>,
         _salt: [u8; 32],
         picture: &Part,
+        keep: Keep,
         taken: usize,
         limit: usize,
     ) -> Result<Embeds> {
@@ -142,19 +143,21 @@ impl Eyes {
             }
         };
         let patches = seeing.preprocess.patches(run, &picture)?;
-        let rows = patches.grid().merged(patches.merge_size())?.patches()?.saturating_add(taken);
+        let rows = keep.rows(patches.grid().merged(patches.merge_size())?.patches()?).saturating_add(taken);
         if rows > limit {
             return Err(autoglm_fusion::Error::Oversize { rows, limit }.into());
         }
-        let encode = || Ok(seeing.tower.encode(run, &patches)?);
+        let encode = || Ok::<_, Error>(seeing.tower.encode(run, &patches)?);
+        // All of its rows are remembered, whichever of them this prompt takes.
         #[cfg(feature = "kvcache")]
-        return seeing.seen.get_or_encode(_salt, patches.digest(), encode);
+        let whole = seeing.seen.get_or_encode(_salt, patches.digest(), encode)?;
         #[cfg(not(feature = "kvcache"))]
-        encode()
+        let whole = encode()?;
+        Ok(whole.keep(keep)?)
     }
 
     #[cfg(not(feature = "vision"))]
-    pub(crate) fn see(&self, _: &Run<'_>, _: [u8; 32], _: &Part, _: usize, _: usize) -> Result<Embeds> {
+    pub(crate) fn see(&self, _: &Run<'_>, _: [u8; 32], _: &Part, _: Keep, _: usize, _: usize) -> Result<Embeds> {
         Err(Error::ModalityOff { modality: "pictures", why: "it was built without the feature `vision`" })
     }
 }

@@ -44,7 +44,7 @@ pub use action::{Action, ActionError, Answer, Point};
 pub use agent_loop::{AgentLoop, AgentStep};
 #[cfg(feature = "kvcache")]
 pub use autoglm_core::KvFormat;
-pub use autoglm_core::TokenId;
+pub use autoglm_core::{Keep, TokenId};
 #[cfg(feature = "kvcache")]
 pub use autoglm_kvcache::{Error as PoolError, PoolStats, Seal, SnapshotError};
 pub use autoglm_text::{Error as TextError, Sampling};

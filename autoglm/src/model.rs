@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autoglm_core::{Checkpoint, Embeds, Files, KvFormat, Modality, Run, TokenId, Workers};
+use autoglm_core::{Checkpoint, Embeds, Files, Keep, KvFormat, Modality, Run, TokenId, Workers};
 use autoglm_fusion::Placeholders;
 use autoglm_text::{ChatTemplate, Decoder, Family, TextConfig, Tokenizer};
 use serde_json::Value;
@@ -39,6 +39,8 @@ struct Inner {
     #[cfg(feature = "kvcache")]
     origin: Origin,
     eyes: Eyes,
+    /// Which rows of pictures sessions begin with.
+    keep: Keep,
     ears: Ears,
     /// Where the tokenizer would be if there is none.
     chat: std::result::Result<Chat, PathBuf>,
@@ -141,6 +143,7 @@ impl Model {
             origin,
             decoder,
             eyes,
+            keep: options.keep,
             ears,
             chat: Chat::read(files, family)?,
             placeholders,
@@ -187,6 +190,7 @@ impl Model {
             origin: Origin::Unknown,
             decoder,
             eyes,
+            keep: options.keep,
             ears,
             chat: Err(PathBuf::from("(random weights)").join(TOKENIZER)),
             // Nothing looks the placeholders up, so a smaller vocabulary need not have them.
@@ -245,7 +249,7 @@ impl Model {
             let number = 1 + embeds.iter().filter(|made| made.modality() == modality).count();
             let made = if modality == Modality::Image {
                 let Some(bytes) = images.next() else { break };
-                let seen = self.see([0; 32], &Part::Image(bytes?), taken);
+                let seen = self.see([0; 32], &Part::Image(bytes?), self.keep(), taken);
                 seen.map_err(|e| Error::Picture { number, source: Box::new(e) })
             } else {
                 let Some(bytes) = sounds.next() else { break };
@@ -303,10 +307,10 @@ impl Model {
         self.inner.workers.threads()
     }
 
-    /// The rows of a picture, for the tenant of this salt, beside `taken` others, and how long they took.
-    pub(crate) fn see(&self, salt: [u8; 32], picture: &Part, taken: usize) -> Result<(Embeds, Duration)> {
+    /// The rows of a picture that stay, for the tenant of this salt, beside `taken` others, and how long they took.
+    pub(crate) fn see(&self, salt: [u8; 32], picture: &Part, keep: Keep, taken: usize) -> Result<(Embeds, Duration)> {
         let start = Instant::now();
-        let embeds = self.inner.eyes.see(&self.run(), salt, picture, taken, self.context())?;
+        let embeds = self.inner.eyes.see(&self.run(), salt, picture, keep, taken, self.context())?;
         Ok((embeds, start.elapsed()))
     }
 
@@ -327,6 +331,11 @@ impl Model {
     #[must_use]
     pub fn hears(&self) -> bool {
         self.inner.ears.hears()
+    }
+
+    /// Which rows of pictures a conversation begins with.
+    pub(crate) fn keep(&self) -> Keep {
+        self.inner.keep
     }
 
     pub(crate) fn run(&self) -> Run<'_> {

@@ -1,5 +1,6 @@
 //! How to open a model, and how to generate.
 
+use autoglm_core::Keep;
 use autoglm_text::Sampling;
 
 use crate::Precision;
@@ -22,6 +23,10 @@ pub struct OpenOptions {
     /// Limit of a picture's size after resizing, in the unit of `size.longest_edge`: 2 · height ·
     /// width. The checkpoint's own limit when none is given.
     pub max_pixels: Option<u64>,
+    /// Which rows of a picture go into a prompt: all of them, or a share of them at the places that they have in the whole
+    /// picture. Fewer rows are computed and kept, and answers change; [`Session::keep`](crate::Session::keep) says it for one
+    /// conversation. Lower [`OpenOptions::max_pixels`] first: that saves the picture's encoder work as well.
+    pub keep: Keep,
     /// Accept a checkpoint with tensors that nothing reads; they are reported as warnings.
     pub allow_extra: bool,
     /// How keys and values are held; as the precision has it when none is given. In
@@ -65,6 +70,13 @@ impl OpenOptions {
     #[must_use]
     pub fn max_pixels(mut self, max_pixels: impl Into<Option<u64>>) -> Self {
         self.max_pixels = max_pixels.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::keep`].
+    #[must_use]
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use autoglm_core::{Embeds, KvCache, Modality, TokenId, Unit, Want};
+use autoglm_core::{Embeds, Keep, KvCache, Modality, TokenId, Unit, Want};
 use autoglm_fusion::Assembly;
 use autoglm_text::{Content, Message, Role};
 use candle_core::Tensor;
@@ -40,6 +40,8 @@ pub struct Session {
     pub(crate) computed: Computed,
     pub(crate) vision: Duration,
     pub(crate) audio: Duration,
+    /// Which rows of the next pictures stay.
+    keep: Keep,
     /// Keeps the prompts of tenants apart.
     pub(crate) salt: [u8; 32],
 }
@@ -62,6 +64,7 @@ impl Session {
     pub(crate) fn new(model: Model) -> Self {
         let computed = Computed { assembly: Assembly::new(model.context()), rows: 0, cache: None };
         Self {
+            keep: model.keep(),
             model,
             messages: Vec::new(),
             media: Vec::new(),
@@ -91,6 +94,12 @@ impl Session {
         self.messages.insert(0, Message { role: Role::System, content: vec![Content::Text(text.into())] });
     }
 
+    /// Says which rows stay of the pictures that are added from here on, as [`OpenOptions::keep`](crate::OpenOptions::keep)
+    /// does for all conversations. What was added before stays as it is.
+    pub fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
     /// Adds to the user's turn. Pictures and sounds are decoded and encoded here.
     ///
     /// # Errors
@@ -104,7 +113,7 @@ impl Session {
         match part {
             Part::Text(text) => self.add(Content::Text(text)),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
-                let (embeds, took) = self.model.see(self.salt, &picture, 0)?;
+                let (embeds, took) = self.model.see(self.salt, &picture, self.keep, 0)?;
                 self.vision += took;
                 self.media.push(embeds);
                 self.add(Content::Image);
@@ -332,6 +341,7 @@ impl Session {
             computed,
             vision: Duration::ZERO,
             audio: Duration::ZERO,
+            keep: self.keep,
             salt: self.salt,
         }
     }

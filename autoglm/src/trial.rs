@@ -57,7 +57,7 @@ impl Trial {
             self.sound_rows += embeds.len();
             return Ok(embeds);
         }
-        let (embeds, took) = self.model.see([0; 32], medium, 0)?;
+        let (embeds, took) = self.model.see([0; 32], medium, self.model.keep(), 0)?;
         self.vision += took;
         self.picture_rows += embeds.len();
         Ok(embeds)

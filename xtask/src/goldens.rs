@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     /// The Python to run the scripts with
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
-    /// What to regenerate: a case of goldens/configs.py, `components`, `chat`, or `tiny` for the
+    /// What to regenerate: a case of goldens/configs.py, `components`, `keep`, `chat`, or `tiny` for the
     /// trained checkpoint's answers; everything if nothing is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,

@@ -1,6 +1,6 @@
 //! Positions against transformers, and the laws of appending.
 
-use autoglm_core::{MediaDigest, Modality};
+use autoglm_core::{Keep, MediaDigest, Modality};
 use candle_core::{DType, Device};
 use proptest::prelude::*;
 
@@ -211,6 +211,38 @@ proptest! {
         prop_assert_eq!(whole.next_position(), grown.next_position());
         prop_assert_eq!(whole.common_rows(&grown), whole.len());
         prop_assert_eq!(rows(&whole, 0..whole.len()), rows(&grown, 0..grown.len()));
+    }
+
+    #[test]
+    fn a_thinned_prompt_is_the_whole_one_without_the_rows_left_out(
+        sizes in prop::collection::vec((1u32..7, 1u32..7), 1..4), share in 0.01f64..1.0, even in any::<bool>(),
+    ) {
+        let keep = if even { Keep::evenly(share) } else { Keep::share(share) }.unwrap();
+        let list: Vec<u32> = sizes.iter().flat_map(|_| [1, 2, PLACEHOLDER.0]).chain([3, 4]).collect();
+        let whole: Vec<Embeds> = sizes.iter().enumerate().map(|(i, (h, w))| picture(*h, *w, i as u8 + 1)).collect();
+        let thin: Vec<Embeds> = whole.iter().map(|picture| picture.keep(keep).unwrap()).collect();
+        let (full, few) = (assembled(&list, &whole), assembled(&list, &thin));
+        // Rows of the whole prompt that are text, or whose place in their picture stayed.
+        let mut stay = Vec::new();
+        let mut row = 0;
+        for (whole, thin) in whole.iter().zip(&thin) {
+            stay.extend([row, row + 1]);
+            let places = whole.coords().iter().enumerate().filter(|(_, place)| thin.coords().contains(place));
+            stay.extend(places.map(|(i, _)| row + 2 + i));
+            row += 2 + whole.len();
+        }
+        stay.extend([row, row + 1]);
+        prop_assert_eq!(few.len(), stay.len());
+        let positions: Vec<[u32; 3]> = stay.iter().map(|row| full.positions().as_slice()[*row]).collect();
+        prop_assert_eq!(few.positions().as_slice(), &positions);
+        prop_assert_eq!(few.next_position(), full.next_position());
+        let all = rows(&full, 0..full.len());
+        let kept: Vec<Vec<f32>> = stay.iter().map(|row| all[*row].clone()).collect();
+        prop_assert_eq!(rows(&few, 0..few.len()), kept);
+        // What was computed of one is of use for the other up to the first picture that lost a row.
+        let first = whole.iter().zip(&thin).position(|(whole, thin)| whole.len() != thin.len());
+        let before = first.map_or(full.len(), |first| whole[..first].iter().map(|p| 2 + p.len()).sum::<usize>() + 2);
+        prop_assert_eq!(full.common_rows(&few), before);
     }
 
     #[test]

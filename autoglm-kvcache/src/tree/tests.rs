@@ -1,6 +1,6 @@
 //! The index against lists of prompts: what it finds, and that blocks hold the rows they are said to.
 
-use autoglm_core::{MediaDigest, Modality, TokenId};
+use autoglm_core::{Keep, MediaDigest, Modality, TokenId};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,6 +22,7 @@ fn units(numbers: &[u8]) -> Vec<Unit> {
             modality: Modality::Image,
             tokens: usize::from(*n),
             extent: [1, u32::from(*n), 2],
+            keep: Keep::ALL,
         },
     };
     numbers.iter().map(unit).collect()

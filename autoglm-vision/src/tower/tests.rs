@@ -139,8 +139,8 @@ fn rows_know_their_squares_and_their_picture() {
         assert_eq!(embeds.coords(), want);
         assert_eq!(embeds.advance(), merged.h.max(merged.w));
         let (digest, modality, tokens) = (patches.digest(), Modality::Image, want.len());
-        let extent = [1, merged.h, merged.w];
-        assert_eq!(embeds.unit(), autoglm_core::Unit::Media { digest, modality, tokens, extent });
+        let (extent, keep) = ([1, merged.h, merged.w], autoglm_core::Keep::ALL);
+        assert_eq!(embeds.unit(), autoglm_core::Unit::Media { digest, modality, tokens, extent, keep });
     }
 }
 

@@ -258,6 +258,92 @@ mod seeing {
         assert_eq!(known(pixels(None, (336, 168))), (false, 3));
     }
 
+    /// A session of `model` that was shown a screen of which these rows stay.
+    fn shown(model: &Model, keep: Option<Keep>) -> Session {
+        let mut session = model.session();
+        keep.into_iter().for_each(|keep| session.keep(keep));
+        session.push(screen(0)).unwrap();
+        session.push(Part::text("打开相机")).unwrap();
+        session
+    }
+
+    #[test]
+    fn a_picture_of_which_all_rows_stay_is_the_picture_to_the_bit() {
+        let (plain, rows) = {
+            let mut session = shown(&model(None, None), None);
+            let bits = logits(&mut session).0;
+            (bits, session.computed.assembly.len())
+        };
+        for keep in [Keep::share(1.0).unwrap(), Keep::share(0.999).unwrap()] {
+            let mut session = shown(&model(None, None), Some(keep));
+            assert_eq!(logits(&mut session).0, plain);
+            assert_eq!(session.computed.assembly.len(), rows);
+        }
+        // The option of the model is what its conversations begin with.
+        let options = OpenOptions::default().threads(2).keep(Keep::share(0.5).unwrap());
+        let half = Model::open_embedded(autoglm_tiny::FILES, &options).unwrap();
+        assert_eq!(shown(&half, None).assemble().unwrap().0.len(), rows - 36);
+        assert_eq!(logits(&mut shown(&half, Some(Keep::ALL))).0, plain);
+    }
+
+    #[test]
+    fn a_prefix_of_other_rows_of_the_same_picture_is_never_reused() {
+        // The last two have as many rows as each other.
+        let keeps = [Keep::ALL, Keep::share(0.25).unwrap(), Keep::share(0.5).unwrap(), Keep::evenly(0.5).unwrap()];
+        let fresh = keeps.map(|keep| logits(&mut shown(&model(None, None), Some(keep))).0);
+        for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
+            let shared = model(None, None);
+            let mut first = shown(&shared, Some(keeps[i]));
+            logits(&mut first);
+            first.commit();
+            let mut second = shown(&shared, Some(keeps[j]));
+            let (bits, known) = logits(&mut second);
+            let before = before_the_picture(&second) + 1;
+            let all = second.computed.assembly.len() - 1;
+            assert_eq!(known, if i == j { all } else { before }, "{i} {j}");
+            assert!(bits == fresh[j], "{i} {j}");
+            // The tower saw the picture once: which of its rows are taken is decided behind it.
+            assert_eq!(shared.pictures_encoded(), 1);
+        }
+    }
+
+    #[test]
+    fn a_thinned_picture_fits_where_the_whole_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in autoglm_tiny::FILES {
+            let mut bytes = bytes.to_vec();
+            if *name == "config.json" {
+                let mut config: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                config["text_config"]["max_position_embeddings"] = 71.into();
+                bytes = config.to_string().into_bytes();
+            }
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let mut session = Model::open(folder.path()).unwrap().session();
+        assert!(matches!(session.push(screen(0)), Err(Error::Fusion(_))));
+        session.keep(Keep::share(0.5).unwrap());
+        session.push(screen(0)).unwrap();
+        session.push(Part::text("打开相机")).unwrap();
+        assert!(logits(&mut session).0.len() > 600);
+    }
+
+    #[test]
+    fn a_conversation_with_thinned_pictures_is_saved_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.kv");
+        let half = Some(Keep::share(0.5).unwrap());
+        let mut first = shown(&model(None, None), half);
+        let (bits, _) = logits(&mut first);
+        let rows = first.save(&path, None).unwrap();
+        let other = model(None, None);
+        assert_eq!(other.session().load("seen", &path, None).unwrap(), rows);
+        let mut again = shown(&other, half);
+        assert_eq!(logits(&mut again), (bits, rows - 1));
+        let mut whole = shown(&other, None);
+        let known = logits(&mut whole).1;
+        assert_eq!(known, before_the_picture(&whole) + 1);
+    }
+
     #[test]
     fn warm_logits_are_bitwise_cold() {
         let formats = [

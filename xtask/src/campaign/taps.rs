@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use autoglm::{Action, Answer, Generate, KvFormat, Model, OpenOptions, Part, Precision, Session, Thinking};
+use autoglm::{Action, Answer, Generate, Keep, KvFormat, Model, OpenOptions, Part, Precision, Session, Thinking};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     /// A directory with an `eval.json` and the screens it names [default: models/autoglm-tiny/eval]
     #[arg(long, value_name = "DIR")]
     screens: Option<PathBuf>,
+    /// Shares of the pictures' rows that go into the prompt, as 1,0.75,0.5,0.25: a table of them instead, with the rows that
+    /// differ and with as many that are spread evenly
+    #[arg(long, value_name = "SHARES", value_delimiter = ',')]
+    keep: Vec<f64>,
 }
 
 pub(crate) fn precision(name: &str) -> std::result::Result<Precision, String> {
@@ -97,12 +101,24 @@ pub(crate) fn score(
     thinking: Thinking,
     count: usize,
 ) -> Result<Score> {
+    thinned(model, map, folder, thinking, (Keep::ALL, count))
+}
+
+/// As [`score`], with some of the pictures' rows.
+fn thinned(
+    model: &Model,
+    map: Option<&Map>,
+    folder: &Path,
+    thinking: Thinking,
+    (keep, count): (Keep, usize),
+) -> Result<Score> {
     let set = read_set(&folder.join("eval.json"))?;
     let mut score = Score::default();
     for screen in set.screens.iter().take(count) {
         let path = folder.join(&screen.file);
         let picture = std::fs::read(&path).map_err(Error::file("read", &path))?;
         let mut session = model.session();
+        session.keep(keep);
         session.push(Part::image(picture))?;
         session.push(Part::text(&screen.prompt))?;
         let mut answer = answer(session, thinking)?;
@@ -130,10 +146,31 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let (model, map) = (Model::open_with(path, &options)?, Map::of(path)?);
     let stored = arguments.precision.map_or("as stored", Precision::name);
     println!("autoglm-tiny ({stored}) on {} unseen screens (seed {}), greedy:", set.screens.len(), set.seed);
+    if !arguments.keep.is_empty() {
+        return shares(&model, map.as_ref(), &folder, &arguments.keep);
+    }
     for (name, thinking) in [("with thinking", Thinking::Free), ("without", Thinking::Skipped)] {
         let Score { screens, hits, agree } = score(&model, map.as_ref(), &folder, thinking, usize::MAX)?;
         println!(
             "{name:>14}: {hits} of {screens} taps inside the icon, {agree} of {screens} answers equal to transformers'"
+        );
+    }
+    Ok(())
+}
+
+/// A table of taps inside the icon, for shares of the pictures' rows.
+fn shares(model: &Model, map: Option<&Map>, folder: &Path, shares: &[f64]) -> Result<()> {
+    let rows = |share: &f64| Ok([Keep::share(*share)?, Keep::evenly(*share)?]);
+    let rows = shares.iter().map(rows).collect::<std::result::Result<Vec<_>, autoglm_core::Error>>();
+    println!("share   with thinking: differing, even   without: differing, even");
+    for (share, [differing, even]) in shares.iter().zip(rows.map_err(autoglm::Error::from)?) {
+        let hits = |thinking, keep| Ok::<_, Error>(thinned(model, map, folder, thinking, (keep, usize::MAX))?.hits);
+        println!(
+            "{share:5} {:25} {:6} {:20} {:6}",
+            hits(Thinking::Free, differing)?,
+            hits(Thinking::Free, even)?,
+            hits(Thinking::Skipped, differing)?,
+            hits(Thinking::Skipped, even)?
         );
     }
     Ok(())
@@ -184,6 +221,18 @@ mod tests {
             let score = score(&model, None, &checkpoint.join("eval"), thinking, SCREENS).unwrap();
             assert_eq!(score, Score { screens: SCREENS, hits: SCREENS, agree: SCREENS }, "{thinking:?}");
         }
+    }
+
+    #[test]
+    fn half_of_the_rows_is_enough_where_the_background_goes_and_not_where_icons_may() {
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CHECKPOINT);
+        let model = Model::open_with(&checkpoint, &OpenOptions::default()).unwrap();
+        let hits = |keep| {
+            let score = thinned(&model, None, &checkpoint.join("eval"), Thinking::Skipped, (keep, SCREENS)).unwrap();
+            score.hits
+        };
+        assert_eq!(hits(Keep::share(0.5).unwrap()), SCREENS);
+        assert!(hits(Keep::evenly(0.5).unwrap()) < SCREENS);
     }
 
     #[test]
