@@ -17,8 +17,10 @@ use autoglm_core::{Files, FloatType, Run, Workers};
 use autoglm_kernels::Isa;
 use autoglm_kernels::layout::Layout;
 use autoglm_quant::{Manifest, Scheme};
+use autoglm_text::TextConfig;
 
 use crate::error::{Error, Result};
+use crate::prune::heads;
 use crate::publish::{may_publish, publish, write_file};
 use calibrated::Calibrated;
 
@@ -156,6 +158,18 @@ impl Arguments {
     }
 }
 
+/// # Errors
+/// The programs that the format is for would not read the checkpoint whatever its format.
+fn check_standard(inventory: &Inventory) -> Result<()> {
+    let text = TextConfig::from_json(&inventory.config)?;
+    match heads::standard(&text, text.num_attention_heads, false) {
+        true => Ok(()),
+        false => Err(Error::Usage(
+            "a glm4v with fewer heads is ours alone: other programs read it after `prune --drop vision`".to_owned(),
+        )),
+    }
+}
+
 fn layout_named(name: &str) -> std::result::Result<Layout, String> {
     Layout::named(name).ok_or_else(|| "the layouts are x86, dotprod and i8mm".to_owned())
 }
@@ -198,6 +212,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 config
             }
             Format::CompressedTensors => {
+                check_standard(&inventory)?;
                 let kind = compressed_tensors::Kind::of(arguments.precision)?;
                 let (config, bytes) = compressed_tensors::write(
                     &inventory,

@@ -17,7 +17,7 @@ mod depth;
 mod evaluate;
 mod fold;
 mod forward;
-mod heads;
+pub(crate) mod heads;
 mod output;
 mod over;
 pub(crate) mod vocab;

@@ -28,7 +28,7 @@ pub(super) fn check(to: usize, text: &TextConfig) -> Result<()> {
 ///
 /// Its `glm4v` takes hidden_size / num_attention_heads, rounded down, for the width of a head, whatever the file says; its
 /// `glm4` and Llama read `head_dim`.
-pub(super) fn standard(text: &TextConfig, heads: usize, alone: bool) -> bool {
+pub(crate) fn standard(text: &TextConfig, heads: usize, alone: bool) -> bool {
     alone || text.family != Family::Glm4v || text.hidden_size / heads == text.head_dim
 }
 

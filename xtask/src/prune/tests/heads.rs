@@ -47,6 +47,12 @@ fn planted(model: &Path) {
     fs::write(model.join("config.json"), config.to_string()).unwrap();
 }
 
+#[derive(Debug, Parser)]
+struct Export {
+    #[command(flatten)]
+    arguments: crate::export::Arguments,
+}
+
 /// What `prune.json` says of the heads of each layer.
 fn of_layers(report: &Value) -> Vec<&Value> {
     let steps = report["steps"].as_array().unwrap().iter();
@@ -109,6 +115,12 @@ fn fewer_heads_than_are_needed_cost_something_and_every_precision_takes_them() {
         let reply = session.reply(Generate::default().max_new_tokens(4)).unwrap();
         assert!(reply.collect::<std::result::Result<Vec<_>, _>>().is_ok());
     }
+    // Other programs would refuse it in any format.
+    let other = folder.path().join("other");
+    let line = ["export", "--format", "compressed-tensors", "--precision", "int8", "--model"].map(Path::new);
+    let line = Export::parse_from(line.into_iter().chain([out.as_path(), Path::new("--out"), other.as_path()]));
+    let refused = crate::export::run(&line.arguments).unwrap_err();
+    assert!(refused.status() == 2 && one_line(&refused).contains("ours alone") && !other.exists(), "{refused}");
     // Without the fit the same heads leave a larger error.
     let plain = folder.path().join("plain");
     prune(&tiny(), &plain, "--heads 2 --lines 12 --refit false").unwrap();
