@@ -8,7 +8,7 @@ mod config;
 mod noise;
 mod plan;
 mod shards;
-mod tokenizer;
+pub(crate) mod tokenizer;
 
 use std::path::PathBuf;
 use std::time::Instant;

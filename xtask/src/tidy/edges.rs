@@ -65,7 +65,15 @@ const ROOMS: &[Room] = &[
     room(
         "xtask",
         None,
-        &["autoglm", "autoglm-core", "autoglm-kernels", "autoglm-prune", "autoglm-quant", "autoglm-text"],
+        &[
+            "autoglm",
+            "autoglm-core",
+            "autoglm-kernels",
+            "autoglm-prune",
+            "autoglm-quant",
+            "autoglm-text",
+            "autoglm-vision",
+        ],
     ),
 ];
 
