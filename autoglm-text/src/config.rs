@@ -232,6 +232,12 @@ impl TextConfig {
         self.rotary_dim
     }
 
+    /// Pairs of dimensions that follow time, row and column, in this order, where positions have all three (`glm4v`).
+    #[must_use]
+    pub fn mrope_section(&self) -> &[usize] {
+        &self.mrope_section
+    }
+
     /// The same decoder where `has` says what tensors the checkpoint has.
     ///
     /// The files of GLM-ASR name the decoder as an older transformers did, and carry a head although its
@@ -436,6 +442,7 @@ mod tests {
         let config = TextConfig::from_json(&legacy()).unwrap();
         assert_eq!(config, TextConfig::from_json(&nested()).unwrap());
         assert_eq!((config.head_dim, config.rotary_dim), (128, 64));
+        assert_eq!(config.mrope_section(), [8, 12, 12]);
         // 13 tensors per layer, the embedding, the final norm and the head.
         assert_eq!(config.expected_tensors().len(), 523);
     }

@@ -133,6 +133,12 @@ impl VisionConfig {
         Ok(Rope::axial(self.rope_theta, self.head_dim())?)
     }
 
+    /// The base of the rotations' frequencies.
+    #[must_use]
+    pub fn rope_theta(&self) -> f64 {
+        self.rope_theta
+    }
+
     /// Refuses a preprocessor that cuts other patches than this tower reads.
     ///
     /// # Errors
@@ -218,6 +224,7 @@ mod tests {
         let parameters: usize = tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
         assert_eq!((tensors.len(), parameters), (181, 892_498_432));
         assert_eq!((config.head_dim(), config.patch_width(), config.table_side), (128, 1176, 24));
+        assert_eq!(config.rope_theta(), 10_000.0);
     }
 
     #[test]

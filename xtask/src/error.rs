@@ -56,6 +56,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Text(#[from] autoglm_text::Error),
     #[error(transparent)]
+    Vision(#[from] autoglm_vision::Error),
+    /// A tensor that another program has no name for.
+    #[error("`{tensor}` has no name in a GGUF file")]
+    Unnamed { tensor: String },
+    #[error(transparent)]
     Prune(#[from] autoglm_prune::Error),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -5,6 +5,7 @@
 
 mod calibrated;
 mod compressed_tensors;
+mod gguf;
 mod hf;
 mod packed;
 
@@ -55,6 +56,9 @@ const COMPANION_BYTES: usize = 128 << 20;
 /// `compressed-tensors` is the convention of the Hugging Face package of that name, for other programs:
 /// weights that are not rotated, so they lose more where some inputs are much larger than others.
 ///
+/// `gguf` is for llama.cpp: `model-….gguf` and, where the checkpoint has eyes, `mmproj-….gguf`, with the tokenizer and
+/// the chat template inside (docs/gguf.md).
+///
 /// Use `cargo run --release -p xtask -- export …` for large checkpoints: it is many times as fast.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -68,7 +72,8 @@ pub(crate) struct Arguments {
     /// Who is to read it
     #[arg(long, value_enum)]
     format: Format,
-    /// What the weights become: bf16, f16 or f32 with `hf`, the others with the other formats
+    /// What the weights become: bf16, f16 or f32 with `hf`; these, q8_0 or q4_0 with `gguf`; mixed, int8 or int4 with the
+    /// other formats
     #[arg(long, value_enum)]
     precision: Precision,
     /// For `packed`: the processors it is for [default: this machine's]
@@ -92,6 +97,8 @@ enum Format {
     /// vLLM and transformers, with the package of this name: `int8` as W8A8 with one step per output,
     /// `int4` as W4A16 in groups of 64; output layer, pictures and sounds stay floats
     CompressedTensors,
+    /// llama.cpp
+    Gguf,
 }
 
 /// What the weights become.
@@ -109,6 +116,12 @@ pub(crate) enum Precision {
     F16,
     /// 32-bit floats
     F32,
+    /// llama.cpp's 8 bits, with a step per 32 weights
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// llama.cpp's 4 bits, with a step per 32 weights; 8 bits for the output layer and pictures
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 impl Precision {
@@ -120,6 +133,8 @@ impl Precision {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
             Self::F32 => "f32",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
         }
     }
 
@@ -128,7 +143,7 @@ impl Precision {
             Self::Mixed => Ok(Scheme::mixed()),
             Self::Int8 => Ok(Scheme::int8()),
             Self::Int4 => Ok(Scheme::int4()),
-            Self::Bf16 | Self::F16 | Self::F32 => Err(self.unknown_to("packed", "mixed, int8 and int4")),
+            _ => Err(self.unknown_to("packed", "mixed, int8 and int4")),
         }
     }
 
@@ -137,7 +152,7 @@ impl Precision {
             Self::Bf16 => Ok(FloatType::Bf16),
             Self::F16 => Ok(FloatType::F16),
             Self::F32 => Ok(FloatType::F32),
-            Self::Mixed | Self::Int8 | Self::Int4 => Err(self.unknown_to("hf", "bf16, f16 and f32")),
+            _ => Err(self.unknown_to("hf", "bf16, f16 and f32")),
         }
     }
 
@@ -175,7 +190,7 @@ fn layout_named(name: &str) -> std::result::Result<Layout, String> {
 }
 
 /// # Errors
-/// - The checkpoint is damaged, or quantised already.
+/// - The checkpoint is damaged, quantised already, or none of those that the format is for.
 /// - `--out` exists already or its parent does not.
 /// - A file cannot be written, for example because the disk is full.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -184,7 +199,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let inventory = Inventory::of(&files)?;
     let workers = Workers::new(threads(arguments.threads))?;
     let run = Run::new(&workers);
-    let mut written = 0;
+    let (mut written, mut notes) = (0, Vec::new());
     may_publish(&arguments.out)?;
     let packed = arguments.format == Format::Packed;
     let mut calibrated = match &arguments.calib {
@@ -211,6 +226,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 written = bytes;
                 config
             }
+            Format::Gguf => {
+                let gguf = gguf::write(&inventory, &files, arguments.precision, directory)?;
+                (written, notes) = (gguf.bytes, gguf.notes);
+                // All that stands beside the weights is in the files.
+                return Ok(());
+            }
             Format::CompressedTensors => {
                 check_standard(&inventory)?;
                 let kind = compressed_tensors::Kind::of(arguments.precision)?;
@@ -228,6 +249,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         write_file(&directory.join("config.json"), format!("{config:#}\n").as_bytes())?;
         copy_companions(&files, directory, |_| true)
     })?;
+    for note in notes {
+        eprintln!("note: {note}");
+    }
     println!(
         "{}: {:.2} GB of weights, {:.1} s",
         arguments.out.display(),

@@ -1,4 +1,5 @@
-//! A safetensors file written front to back, so that no more than one tensor need be in memory.
+//! A file of tensors written front to back, so that no more than one tensor need be in memory: a safetensors file, or any
+//! header and what it announces.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -26,8 +27,8 @@ pub(crate) struct TensorFile {
     sizes: std::vec::IntoIter<(u64, usize)>,
 }
 
-/// Bytes of each tensor, and of the padding behind it.
-type Sizes = Vec<(u64, usize)>;
+/// Bytes of each tensor, and of the padding behind it, which is less than [`ALIGN`].
+pub(crate) type Sizes = Vec<(u64, usize)>;
 
 #[derive(Debug)]
 struct Counted {
@@ -54,8 +55,16 @@ impl TensorFile {
     /// The file exists, cannot be written, or has a tensor without a format.
     pub(crate) fn create(path: &Path, tensors: impl Iterator<Item = TensorSpec>, place: Place) -> io::Result<Self> {
         let (header, sizes) = header(tensors, place)?;
+        Self::behind(path, &header, sizes)
+    }
+
+    /// Creates a file of another format: `header`, and tensors of `sizes` behind it.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written.
+    pub(crate) fn behind(path: &Path, header: &[u8], sizes: Sizes) -> io::Result<Self> {
         let mut file = BufWriter::with_capacity(1 << 20, File::create_new(path)?);
-        file.write_all(&header)?;
+        file.write_all(header)?;
         Ok(Self { file: Counted { file, written: 0 }, sizes: sizes.into_iter() })
     }
 
