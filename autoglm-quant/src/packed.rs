@@ -331,7 +331,8 @@ fn pack(
     let (mut weights, mut steps) = (Vec::with_capacity(k), Vec::new());
     for (number, channels) in strip.channel.chunks_mut(together).enumerate() {
         let first = number * together;
-        (rows.clear(), steps.clear());
+        rows.clear();
+        steps.clear();
         for (i, channel) in channels.iter_mut().enumerate() {
             let (tensor, matrix, row) = parts.place(strip.first + first + i);
             matrix.widen(row, &mut weights);

@@ -1,6 +1,6 @@
 //! Sums of activations, narrowing a feed-forward network and leaving heads out, at a sixteenth of the real widths.
 //!
-//! Throughput is multiply-adds of the lower triangle for sums, and neurons that go for narrowing, whose cost grows with
+//! Throughput is multiply-adds of the lower triangle for sums and of a factorisation for factors, and neurons that go for narrowing, whose cost grows with
 //! the third power of the width.
 
 use std::hint::black_box;
@@ -25,6 +25,8 @@ fn pruning(criterion: &mut Criterion) {
             gram.add(black_box(&x), None).expect("numbers");
         });
     });
+    group.throughput(Throughput::Elements((F * F * F / 3) as u64));
+    group.bench_function("inverse_factor", |b| b.iter(|| black_box(&gram).inverse_factor()));
     let row = |of: &[f32], k: usize, i: usize, into: &mut Vec<f32>| {
         into.clear();
         into.extend_from_slice(&of[i * k..][..k]);

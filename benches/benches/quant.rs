@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use autoglm_core::{Before, FloatType, Member, Run, Source, TensorSpec, Workers};
 use autoglm_kernels::Isa;
-use autoglm_quant::{QuantSource, Scheme};
+use autoglm_quant::{Feedback, Group, Packing, Parts, Plain, QuantSource, Scheme};
 use benches::{random_checkpoint, random_rows};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -45,5 +45,32 @@ fn projections(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, projections);
+/// Codes for programs with other kernels, the nearest ones and those that make up for one another; throughput is weights.
+fn calibrated(criterion: &mut Criterion) {
+    const OUT: usize = 256;
+    const INP: usize = 4096;
+    let workers = Workers::new(2).expect("two threads");
+    let run = Run::new(&workers);
+    let name = format!("{NAME}.weight");
+    let checkpoint = random_checkpoint(&[TensorSpec::new(name.clone(), [OUT, INP])], FloatType::Bf16);
+    let matrix = checkpoint.matrix(&name, OUT, INP).expect("it is there");
+    let parts = Parts::new(vec![(name, matrix)], INP).expect("one width");
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut upper = vec![0f32; INP * INP];
+    for (i, row) in upper.chunks_exact_mut(INP).enumerate() {
+        row[i] = 1.0;
+        row[i + 1..].iter_mut().for_each(|u| *u = (random.f32() - 0.5) * 0.01);
+    }
+    let feedback = Feedback::new(upper, INP).expect("a positive diagonal");
+    let mut group = criterion.benchmark_group(format!("calibrated/{OUT}x{INP}/2t"));
+    group.sample_size(10).throughput(Throughput::Elements((OUT * INP) as u64));
+    let four = Packing::Four { group: Group::G64 };
+    for (name, feedback) in [("nearest", None), ("feedback", Some(&feedback))] {
+        group.bench_function(name, |b| {
+            b.iter(|| Plain::quantise(&run, four, FloatType::F16, black_box(&parts), feedback));
+        });
+    }
+}
+
+criterion_group!(benches, projections, calibrated);
 criterion_main!(benches);
