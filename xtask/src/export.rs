@@ -40,6 +40,7 @@ const COMPANIONS: &[&str] = &[
     "tokenizer_config.json",
     "video_preprocessor_config.json",
     "vocab.json",
+    "vocab_map.json",
 ];
 
 /// A tokenizer of 150 000 merges takes 20 MB.

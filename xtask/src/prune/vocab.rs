@@ -296,7 +296,7 @@ impl Reduced {
 
     /// Whether `name` is not to be copied as it is.
     pub(super) fn replaces(&self, name: &str) -> bool {
-        REWRITTEN.contains(&name) || name == LEFT_OUT
+        REWRITTEN.contains(&name) || name == LEFT_OUT || name == Map::FILE
     }
 
     /// Gives the ids in a `config.json` their new numbers.
@@ -312,7 +312,12 @@ impl Reduced {
         let there = |name: &str| Ok::<_, Error>(files.read(name, TOKENIZER_BYTES)?.is_some());
         let put = |name: &str, content: String| write_file(&directory.join(name), content.as_bytes());
         put("tokenizer.json", format!("{:#}\n", self.tokenizer))?;
-        put(Map::FILE, format!("{}\n", json!(Map { old_ids: self.old.to_vec() })))?;
+        let mut map = Map { old_ids: self.old.to_vec() };
+        // Of one that was made smaller before, the ids of the one that it came from.
+        if let Some(before) = files.json::<Map>(Map::FILE)? {
+            map.old_ids.iter_mut().for_each(|id| *id = before.old(*id));
+        }
+        put(Map::FILE, format!("{}\n", json!(map)))?;
         for name in ["generation_config.json", "tokenizer_config.json"] {
             let Some(mut fields) = files.json::<Value>(name)? else { continue };
             self.renumber(&mut fields);

@@ -286,6 +286,27 @@ fn one_table_for_both_ends_and_a_model_of_sounds_are_gathered_as_well() {
 }
 
 #[test]
+fn a_vocabulary_made_smaller_twice_has_the_ids_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let corpus = commands(folder.path()).join("read.txt");
+    fs::write(at("less.txt"), "go back").unwrap();
+    prune(&tiny(), &at("once"), &format!("--vocab {}", corpus.display())).unwrap();
+    prune(&at("once"), &at("deaf"), "--drop audio").unwrap();
+    prune(&at("deaf"), &at("twice"), &format!("--vocab {}", at("less.txt").display())).unwrap();
+    let map = Map::of(&at("twice")).unwrap().unwrap();
+    assert!(map.old_ids.len() < Map::of(&at("deaf")).unwrap().unwrap().old_ids.len());
+    let (old, new) = (tiny_file(), read(&at("twice").join("tokenizer.json")));
+    for (piece, id) in new["model"]["vocab"].as_object().unwrap() {
+        assert_eq!(json!(map.old(id.as_u64().unwrap() as u32)), old["model"]["vocab"][piece], "{piece}");
+    }
+    let markers = |file: &Value| file["added_tokens"].as_array().unwrap().clone();
+    for (was, is) in markers(&old).iter().zip(markers(&new)) {
+        assert_eq!(json!(map.old(is["id"].as_u64().unwrap() as u32)), was["id"]);
+    }
+}
+
+#[test]
 fn a_corpus_that_is_none_is_one_line_and_status_two_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
