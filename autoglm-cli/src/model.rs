@@ -71,7 +71,7 @@ pub(crate) struct Options {
     /// How weights are stored [default: as the checkpoint has them]. Sums are 32-bit in any case
     #[arg(long)]
     precision: Option<Named>,
-    /// Limit of a picture's size after resizing, 2 · height · width [default: the checkpoint's]
+    /// Limit of a picture's size after resizing, frames (two, as published) · height · width [default: the checkpoint's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: Option<u64>,
     /// Share of a picture's rows that go into the prompt, above 0 and at most 1: a lattice and what differs from it [default:

@@ -4,7 +4,7 @@
 //! where they were. What is left out is chosen by two rules, both of them a matter of the picture alone:
 //!
 //! ```text
-//! k        rows that stay: the share of all, rounded up
+//! k        rows that stay: the share, rounded to millionths, of all, rounded up
 //! lattice  every s-th row of every s-th line, s the least of 2, 4, 8, … for which that is at most half of k
 //! rest     of the other rows those that are farthest from the lattice:
 //!          d(i) = 1 − max cos(xᵢ, xⱼ) over the up to four places j of the lattice around i
@@ -77,7 +77,8 @@ impl Keep {
         (rows as u128 * u128::from(self.millionths)).div_ceil(u128::from(WHOLE)) as usize
     }
 
-    /// A number that stands for it in digests and files; it never changes.
+    /// A number that stands for it in digests and files; it never changes. Whoever changes which rows a share chooses changes
+    /// what stored keys and values mean, and with it the pool's version of numerics.
     #[must_use]
     pub fn code(self) -> u32 {
         self.millionths | if self.choice == Choice::Even { EVEN } else { 0 }

@@ -50,7 +50,8 @@ impl Assembly {
     /// # Errors
     /// - [`Error::LonePlaceholder`], [`Error::CountMismatch`] and [`Error::Order`] when placeholders and media
     ///   differ.
-    /// - [`Error::Oversize`] when the rows would not fit.
+    /// - [`Error::Oversize`] when the rows would not fit, or what follows a picture with fewer rows than its side is long
+    ///   would have a place beyond the context.
     pub fn append(&mut self, ids: &[TokenId], media: &[Embeds], placeholders: Placeholders) -> Result<()> {
         let order = placeholders.expect(ids, |of| media.iter().filter(|medium| medium.modality() == of).count())?;
         for (index, (expected, medium)) in order.into_iter().zip(media).enumerate() {
@@ -61,7 +62,10 @@ impl Assembly {
         let stands = |id: &TokenId| placeholders.modality(*id).is_some();
         let tokens = ids.len() - media.len();
         let added = media.iter().try_fold(tokens, |sum, m| sum.checked_add(m.len()));
-        let rows = added.and_then(|n| n.checked_add(self.len())).unwrap_or(usize::MAX);
+        // A picture that rows were left out of moves what follows by its longer side all the same.
+        let moved = media.iter().try_fold(tokens, |sum, m| sum.checked_add(m.advance() as usize));
+        let places = moved.and_then(|n| n.checked_add(self.next_position as usize)).unwrap_or(usize::MAX);
+        let rows = added.and_then(|n| n.checked_add(self.len())).unwrap_or(usize::MAX).max(places);
         if rows > self.limit {
             return Err(Error::Oversize { rows, limit: self.limit });
         }
@@ -84,8 +88,9 @@ impl Assembly {
     /// # Errors
     /// [`Error::Oversize`] when the context is full.
     pub fn push(&mut self, id: TokenId) -> Result<()> {
-        if self.len() >= self.limit {
-            return Err(Error::Oversize { rows: self.len() + 1, limit: self.limit });
+        let rows = self.len().max(self.next_position as usize);
+        if rows >= self.limit {
+            return Err(Error::Oversize { rows: rows.saturating_add(1), limit: self.limit });
         }
         self.push_tokens(&[id])
     }

@@ -1,14 +1,17 @@
 //! The factor of an inverse that quantisation with feedback asks for.
 
 use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Mat, Side, get_global_parallelism};
+use faer::{Mat, get_global_parallelism};
 
 use crate::obs::singular;
-use crate::refit::damping;
+use crate::refit::{damping, factorise};
 use crate::{Gram, Result};
 
 /// The least of λ_j as a share of G_jj: f32 tells no less apart.
 const FLOOR: f64 = 1e-6;
+
+/// The root of the sum of squares below which an activation counts as one that was never seen.
+const QUIET: f64 = 1e-18;
 
 impl Gram {
     /// U (f, f) of (G + Λ)⁻¹ = UᵀU, upper triangular, row by row: what lies below the diagonal is zero. Λ is the small share
@@ -21,22 +24,25 @@ impl Gram {
     pub fn inverse_factor(&self) -> Result<Vec<f32>> {
         let f = self.width();
         // In units of their own size, so that f32 holds the loud and the quiet.
-        let roots: Vec<f64> = (0..f).map(|j| self.product(j, j).sqrt()).collect();
+        // What is too quiet for f32 to invert was as good as never seen.
+        let roots: Vec<f64> =
+            (0..f).map(|j| self.product(j, j).sqrt()).map(|root| if root < QUIET { 0.0 } else { root }).collect();
         let unit = |j: usize| if roots[j] > 0.0 { roots[j] } else { 1.0 };
-        let lambda = damping(f, self) + FLOOR;
+        let least = damping(f, self) + FLOOR;
         // Backwards: G = R Rᵀ with R upper triangular is what a factorisation from the last to the first gives, and then
         // G⁻¹ = R⁻ᵀ R⁻¹.
         let back = |at: usize| f - 1 - at;
-        let damped = Mat::<f32>::from_fn(f, f, |a, b| {
-            let (i, j) = (back(a), back(b));
-            match (i == j, roots[i] > 0.0 && roots[j] > 0.0) {
-                (true, seen) => (f64::from(u8::from(seen)) + lambda) as f32,
-                (false, true) => (self.product(i, j) / (unit(i) * unit(j))) as f32,
-                (false, false) => 0.0,
-            }
-        });
-        let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, back))?;
-        drop(damped);
+        let damped = |lambda: f64| {
+            Mat::<f32>::from_fn(f, f, |a, b| {
+                let (i, j) = (back(a), back(b));
+                match (i == j, roots[i] > 0.0 && roots[j] > 0.0) {
+                    (true, seen) => (f64::from(u8::from(seen)) + lambda) as f32,
+                    (false, true) => (self.product(i, j) / (unit(i) * unit(j))) as f32,
+                    (false, false) => 0.0,
+                }
+            })
+        };
+        let factor = factorise(damped, least).map_err(|failure| singular(failure, back))?;
         let mut inverse = Mat::<f32>::zeros(f, f);
         invert_lower_triangular(inverse.as_mut(), factor.L(), get_global_parallelism());
         let mut upper = vec![0f32; f * f];
@@ -78,6 +84,7 @@ mod tests {
             true => gram.product(i, i) * (1.0 + lambda),
             false => gram.product(i, j),
         };
+        // The factor is of f32 and 40 steps long, and its square is taken here; a wrong index is off by 1.
         // UᵀU (G + Λ) = 1, in units in which all inputs have one size.
         let size = |j: usize| damped(j, j).sqrt();
         for i in 0..f {

@@ -3,7 +3,8 @@
 //! This crate decides and re-fits; it runs no model and writes no file. Whoever runs one shows it what flows through
 //! the last maps of feed-forward networks and attentions (core has `Observe` for that), sums that up in a [`Gram`], and
 //! asks [`shrink`] for a narrower network or [`shrink_heads`] for an attention of fewer heads. Networks that come out have
-//! the shapes of the architecture, so that every program that loads the original loads them.
+//! the shapes of the architecture, so that every program that loads the original loads them, where its
+//! configuration has a word for the number of heads.
 //!
 //! ```text
 //! x_t = silu(gate_t) · up_t                    (f)     what down_proj takes for row t

@@ -19,7 +19,7 @@ use faer::traits::RealField;
 use faer::traits::math_utils::{from_f64, zero};
 use faer::{Accum, Mat, MatRef, Par, Side, get_global_parallelism};
 
-use crate::refit::damping;
+use crate::refit::{damping, factorise};
 use crate::units::Left;
 use crate::{Error, Gram, Result};
 
@@ -60,14 +60,14 @@ impl<'a, T: RealField + Copy + Into<f64>> Surgeon<'a, T> {
         // quiet.
         let roots: Vec<f64> = (0..f).map(|j| gram.product(left.column(j), left.column(j)).sqrt()).collect();
         let unit = |place: usize| if roots[place] > 0.0 { roots[place] } else { 1.0 };
-        let damping = damping(f, gram) + floor;
-        let damped = Mat::<T>::from_fn(f, f, |a, b| {
-            let product = gram.product(left.column(a), left.column(b)) / (unit(a) * unit(b));
-            from_f64(if a == b { product + damping } else { product })
-        });
-        let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, |at| left.column(at)))?;
-        let inverse = factor.inverse();
-        drop((factor, damped));
+        let damped = |damping: f64| {
+            Mat::<T>::from_fn(f, f, |a, b| {
+                let product = gram.product(left.column(a), left.column(b)) / (unit(a) * unit(b));
+                from_f64(if a == b { product + damping } else { product })
+            })
+        };
+        let factor = factorise(damped, damping(f, gram) + floor);
+        let inverse = factor.map_err(|failure| singular(failure, |at| left.column(at)))?.inverse();
         let w = Mat::from_fn(map.nrows(), f, |i, j| from_f64(map[(i, j)] * gains[i] * roots[j]));
         Ok(Self { left, inverse, w, stays: vec![true; left.numbers.len()], to_go: left.to_go() })
     }

@@ -1,6 +1,7 @@
 //! The least squares over the columns that stay.
 
-use faer::linalg::solvers::Solve;
+use faer::linalg::solvers::{Llt, LltError, Solve};
+use faer::traits::RealField;
 use faer::{Mat, Side};
 
 use crate::obs::singular;
@@ -17,6 +18,24 @@ pub(crate) fn damping(f: usize, gram: &Gram) -> f64 {
 
 /// The least of λ, as a share of the mean of G's diagonal: a column that no row woke keeps its weights.
 const FLOOR: f64 = 1e-9;
+
+/// The most that λ is raised to.
+const MOST: f64 = 1e-2;
+
+/// Factorises what `damped` gives for the least λ, from `least` on, at which few digits can: the more rows there are, the
+/// smaller λ is, and wide matrices of nearly equal columns lose more in rounding than that.
+pub(crate) fn factorise<T: RealField>(
+    damped: impl Fn(f64) -> Mat<T>,
+    least: f64,
+) -> std::result::Result<Llt<T>, LltError> {
+    let mut lambda = least;
+    loop {
+        match damped(lambda).llt(Side::Lower) {
+            Err(_) if lambda < MOST => lambda = (lambda * 10.0).min(MOST),
+            done => return done,
+        }
+    }
+}
 
 /// What the map computes of the units that are kept, and how far from before.
 pub(crate) struct Fit {
@@ -54,7 +73,7 @@ pub(crate) fn fit(kept: &[usize], left: &Left, gram: &Gram, map: &Mat<f64>, gain
         let product = gram.product(left.column(staying[a]), left.column(staying[b]));
         product + if a == b { lambda(staying[a]) } else { 0.0 }
     });
-    let new = if refit {
+    let new = if refit && mean > 0.0 {
         let right = Mat::from_fn(staying.len(), c, |s, i| wanted[(i, s)] + lambda(staying[s]) * old[(i, s)]);
         let factor = damped.llt(Side::Lower).map_err(|failure| singular(failure, |at| left.column(staying[at])))?;
         factor.solve(&right).transpose().to_owned()
@@ -73,4 +92,24 @@ pub(crate) fn fit(kept: &[usize], left: &Left, gram: &Gram, map: &Mat<f64>, gain
     // Rounding may leave a little less than nothing.
     let error = if energy > 0.0 && missed > 0.0 { missed / energy } else { 0.0 };
     Ok(Fit { map: new, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_digits_cannot_invert_is_damped_further() {
+        // Columns so nearly equal that f32 takes them for one: 1 − 1e-8 is 1.
+        let n = 60;
+        let tried = std::cell::RefCell::new(Vec::new());
+        let near = |lambda: f64| {
+            tried.borrow_mut().push(lambda);
+            Mat::<f32>::from_fn(n, n, |i, j| if i == j { (1.0 + lambda) as f32 } else { 1.0 })
+        };
+        assert!(factorise(near, 1e-9).is_ok());
+        assert!(tried.borrow().len() > 1 && tried.borrow().iter().all(|lambda| *lambda <= MOST), "{tried:?}");
+        // No λ makes that the square of anything.
+        assert!(factorise(|_| Mat::<f32>::from_fn(2, 2, |i, j| if i == j { 0.0 } else { 1.0 }), 1e-9).is_err());
+    }
 }

@@ -15,7 +15,7 @@ const FOUR: (f32, f32) = (-8.0, 7.0);
 const SHARES: [f32; 9] = [0.76, 0.79, 0.82, 0.85, 0.88, 0.91, 0.94, 0.97, 1.0];
 
 /// Adding 1.5·2^23 rounds to nearest even, and unlike a call of `round` it vectorises everywhere.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// Quantises `weights` (k): writes `codes` (k) and the factors of groups, as many as k has, and
 /// answers the channel's scale, by which all factors are relative: value = code · factor · channel.

@@ -12,6 +12,7 @@
 //! (Frantar et al., "GPTQ", with steps that are found before, from the weights as they were.) Inputs are done in blocks:
 //! within one, weights follow at once; those behind it follow when it is full, tile by tile, which stays in the cache.
 
+use crate::codes::ROUND;
 use crate::{Error, Result};
 
 /// Rows that are done together, so that a row of U serves all of them while it is at hand.
@@ -22,9 +23,6 @@ const BLOCK: usize = 64;
 
 /// Inputs behind a block that follow together.
 const TILE: usize = 512;
-
-/// Adding 1.5·2^23 rounds to nearest even.
-const ROUND: f32 = 12_582_912.0;
 
 /// What one input's rounding is to the others.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use autoglm_core::{FloatType, Run};
 
-use crate::codes::{largest, sums, write};
+use crate::codes::{ends, largest, sums, write};
 use crate::feedback::ROWS;
 use crate::packed::bad_row;
 use crate::{Error, Feedback, Packing, Parts, Result};
@@ -39,10 +39,8 @@ impl Plain {
     ) -> Result<Self> {
         let (n, k) = parts.size();
         parts.check(feedback)?;
-        let (group, ends, per_byte) = match packing {
-            Packing::Eight { group } => (group.map_or(k, crate::Group::size), (-127.0, 127.0), 1),
-            Packing::Four { group } => (group.size(), (-8.0, 7.0), 2),
-        };
+        let (group, ends) = (packing.group().unwrap_or(k), ends(packing));
+        let per_byte = if matches!(packing, Packing::Four { .. }) { 2 } else { 1 };
         if group == 0 || !k.is_multiple_of(group) {
             return Err(Error::Ragged { tensor: parts.name(), width: k, group });
         }

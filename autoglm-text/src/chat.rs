@@ -187,17 +187,23 @@ impl ChatTemplate {
     /// - [`Error::TemplateThread`] when the system gives no thread to compile on.
     pub fn from_files(jinja: Option<&str>, tokenizer_config: Option<&Value>, family: Family) -> Result<Self> {
         let config = tokenizer_config.unwrap_or(&Value::Null);
-        let source = match jinja {
-            Some(source) => source,
-            None => match config.get("chat_template").filter(|v| !v.is_null()) {
-                Some(field) => default_template(field)?,
-                None => return Self::built_in(family),
-            },
-        };
+        let Some(source) = Self::source(jinja, tokenizer_config)? else { return Self::built_in(family) };
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(Error::TooLarge { what: "the chat template", bytes: source.len(), limit: MAX_TEMPLATE_BYTES });
         }
         Ok(Self(Template::compile(source.to_owned(), config)?))
+    }
+
+    /// The template that [`ChatTemplate::from_files`] takes, if the files have any.
+    ///
+    /// # Errors
+    /// [`Error::TemplateField`] as there.
+    pub fn source<'a>(jinja: Option<&'a str>, tokenizer_config: Option<&'a Value>) -> Result<Option<&'a str>> {
+        let field = || tokenizer_config?.get("chat_template").filter(|field| !field.is_null());
+        match jinja {
+            Some(source) => Ok(Some(source)),
+            None => field().map(default_template).transpose(),
+        }
     }
 
     /// Lays out a conversation, with the opening of the model's turn if `add_generation_prompt`.

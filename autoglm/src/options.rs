@@ -20,8 +20,8 @@ pub struct OpenOptions {
     /// token reads every weight once, and fewer cores than multiply a prompt may already use all of the
     /// memory's bandwidth.
     pub decode_threads: Option<usize>,
-    /// Limit of a picture's size after resizing, in the unit of `size.longest_edge`: 2 · height ·
-    /// width. The checkpoint's own limit when none is given.
+    /// Limit of a picture's size after resizing, in the unit of `size.longest_edge`: frames · height ·
+    /// width, a picture having two frames unless they were folded into one. The checkpoint's own limit when none is given.
     pub max_pixels: Option<u64>,
     /// Which rows of a picture go into a prompt: all of them, or a share of them at the places that they have in the whole
     /// picture. Fewer rows are computed and kept, and answers change; [`Session::keep`](crate::Session::keep) says it for one

@@ -38,7 +38,7 @@ pub(crate) struct Line {
 }
 
 /// Lines and where their paths start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Set {
     pub(crate) path: PathBuf,
     pub(crate) lines: Vec<Line>,

@@ -203,6 +203,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (mut written, mut notes) = (0, Vec::new());
     may_publish(&arguments.out)?;
     let packed = arguments.format == Format::Packed;
+    match arguments.format {
+        Format::CompressedTensors => {
+            compressed_tensors::Kind::of(arguments.precision)?;
+            check_standard(&inventory)?;
+        }
+        // Whoever opens it has to be ours.
+        Format::Hf if check_standard(&inventory).is_err() => {
+            eprintln!("transformers will not read the result: a glm4v with fewer heads is ours alone");
+        }
+        Format::Hf | Format::Packed | Format::Gguf => {}
+    }
     let mut calibrated = match &arguments.calib {
         Some(path) => {
             arguments.check_calibration()?;
@@ -234,7 +245,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 return Ok(());
             }
             Format::CompressedTensors => {
-                check_standard(&inventory)?;
                 let kind = compressed_tensors::Kind::of(arguments.precision)?;
                 let (config, bytes) = compressed_tensors::write(
                     &inventory,

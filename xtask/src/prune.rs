@@ -1,4 +1,5 @@
-//! Smaller checkpoints of the same architecture, which every program loads that loads the original.
+//! Smaller checkpoints of the same architecture, which every program loads that loads the original, but for `--heads` beside
+//! eyes.
 //!
 //! ```text
 //! --drop      tensors of a modality and what config.json says of it
@@ -153,9 +154,9 @@ struct Job {
     protect: [usize; 2],
     /// How many rows are left.
     vocab: Option<usize>,
-    fold: Option<Fold>,
     /// Which, if these are not the first ones.
     reduced: Option<vocab::Reduced>,
+    fold: Option<Fold>,
     drop: Option<Dropped>,
     /// Whether transformers will read the result.
     standard: bool,
@@ -216,7 +217,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// - The checkpoint is damaged, or quantised already.
 /// - A file cannot be read or written, for example because the disk is full: nothing is left behind.
 pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
-    let mut set = calibration::read(arguments.calib.as_deref())?;
+    // The set that ships is looked for where it is of use; one that was named, in any case.
+    let reads = arguments.ffn.is_some() || arguments.heads.is_some() || arguments.layers.is_some();
+    let mut set = match &arguments.calib {
+        None if !reads => calibration::Set::default(),
+        path => calibration::read(path.as_deref())?,
+    };
     let mut held_out = arguments.eval.as_deref().map(|path| calibration::read(Some(path))).transpose()?;
     let corpus = match &arguments.vocab {
         Some(vocab::Choice::Corpus(path)) => Some(vocab::Corpus::find(path)?),
@@ -312,7 +318,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Value> {
             (!job.alone() || !name.contains("processor")) && !replaced(name) && !folds
         })?;
         if let Some(fold) = &job.fold {
-            fold.write(&files, directory)?;
+            fold.write(directory)?;
         }
         if let Some(reduced) = &job.reduced {
             reduced.write(&files, directory)?;
@@ -358,6 +364,9 @@ impl Job {
                 "--ffn, --heads and --layers: calibration has no sounds yet, and this model knows nothing else"
                     .to_owned(),
             );
+        }
+        if arguments.eval.is_some() && text.family == Family::GlmAsr {
+            return usage("--eval: lines have no sounds yet, and this model knows nothing else".to_owned());
         }
         if let Some(to) = arguments.ffn {
             let multiple = arguments.ffn_multiple as usize;

@@ -57,6 +57,20 @@ fn rows(assembly: &Assembly, range: Range<usize>) -> Vec<Vec<f32>> {
 }
 
 #[test]
+fn no_place_is_beyond_the_context_however_few_rows_stay() {
+    let one = picture(3, 24, 1).keep(Keep::share(1e-6).unwrap()).unwrap();
+    assert_eq!((one.len(), one.advance()), (1, 24));
+    let mut assembly = Assembly::new(26);
+    let list = ids(&[7, PLACEHOLDER.0]);
+    assembly.append(&list, std::slice::from_ref(&one), BOTH).unwrap();
+    let refused = assembly.append(&list, &[one], BOTH).unwrap_err();
+    assert!(matches!(refused, Error::Oversize { rows: 50, limit: 26 }), "{refused}");
+    assembly.push(TokenId(7)).unwrap();
+    assert!(matches!(assembly.push(TokenId(7)), Err(Error::Oversize { rows: 27, limit: 26 })));
+    assert_eq!((assembly.len(), assembly.next_position()), (3, 26));
+}
+
+#[test]
 fn a_picture_moves_the_cursor_by_its_larger_side() {
     // Five text tokens, a 4 × 6 grid of patches, one token: the example of the model's fact sheet.
     let assembly = assembled(&[1, 2, 3, 4, 5, PLACEHOLDER.0, 6], &[picture(2, 3, 1)]);

@@ -296,3 +296,14 @@ fn what_cannot_be_done_is_said() {
     let none = case.with(None, |attention| shrink_heads(&Attention { groups: 0, ..*attention }, &gram, target));
     assert!(matches!(none, Err(Error::Heads { groups: 0, .. })));
 }
+
+#[test]
+fn attention_that_gives_nothing_does_without_any_head() {
+    let case = Case::new(9);
+    let gram = case.gram(&[0.0; 4 * WIDTH]);
+    let shrunk = case.shrink(&gram, GROUPS, Criterion::Obs, true).unwrap();
+    assert_eq!((shrunk.kept.len(), shrunk.error), (GROUPS, 0.0));
+    let old = |i: usize, j: usize| case.o[i][shrunk.kept[j / D] * D + j % D];
+    assert!((0..C * GROUPS * D).all(|at| shrunk.map[at] == old(at / (GROUPS * D), at % (GROUPS * D))));
+    assert_eq!(gram.inverse_factor().unwrap().len(), WIDTH * WIDTH);
+}

@@ -142,6 +142,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let folder = arguments.screens.clone().unwrap_or_else(|| checkpoint.join("eval"));
     let set = read_set(&folder.join("eval.json"))?;
     let options = OpenOptions::default().precision(arguments.precision).kv_format(arguments.kv);
+    if let Some(share) = arguments.keep.iter().find(|share| Keep::share(**share).is_err()) {
+        return Err(Error::Usage(format!("--keep {share}: a share is above 0 and at most 1")));
+    }
     let path = arguments.model.as_ref().unwrap_or(&checkpoint);
     let (model, map) = (Model::open_with(path, &options)?, Map::of(path)?);
     let stored = arguments.precision.map_or("as stored", Precision::name);

@@ -44,7 +44,8 @@ pub(super) fn write(inventory: &Inventory, files: &Files, precision: Precision, 
         return Err(Error::Usage("`gguf` takes glm4v and glm4 checkpoints, not glmasr".to_owned()));
     }
     let name = files.path("").file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let vocabulary = Vocabulary::read(files, &inventory.config, text.vocab_size)?;
+    text::check(&text)?;
+    let vocabulary = Vocabulary::read(files, &inventory.config, text.vocab_size, text.family)?;
     let mut notes = vocabulary.notes;
     let mut values = general("model", "glm4", &name, plan.matrices);
     values.extend(text::values(&text));
@@ -55,6 +56,11 @@ pub(super) fn write(inventory: &Inventory, files: &Files, precision: Precision, 
         let plan = plan.eyes();
         let mut values = general("mmproj", "clip", &name, plan.matrices);
         values.extend(eyes.values(text.hidden_size));
+        notes.push(format!(
+            "llama.cpp puts black bars beside a picture whose sides are no multiples of {}: stretch it to such before, or \
+             taps are beside what they mean",
+            eyes.square()
+        ));
         outputs.push((format!("mmproj-{}.gguf", plan.matrices.name()), values, eyes.items(inventory, plan)?));
     }
     if inventory.config.get("audio_config").is_some_and(serde_json::Value::is_object) {

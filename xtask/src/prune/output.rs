@@ -16,9 +16,6 @@ use crate::calibration::bar;
 use crate::error::{Error, Result};
 use crate::shards::{SHARD_BYTES, Shards, bytes};
 
-/// A tokenizer of 150 000 merges takes 20 MB.
-const TOKENIZER_BYTES: usize = 128 << 20;
-
 /// How tensors of the decoder are called in the result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Renamed {
@@ -237,34 +234,21 @@ fn total(specs: impl Iterator<Item = TensorSpec>) -> [u64; 2] {
     })
 }
 
-/// Rows that some token needs: one more than the largest id in the tokenizer and in `config.json`.
+/// Rows that some token needs: one more than the largest id in the tokenizer and in what names ids beside it.
 ///
 /// # Errors
 /// There is no tokenizer, or it is none.
 pub(super) fn tokens(files: &Files, config: &Value) -> Result<usize> {
     let path = files.path("tokenizer.json");
     let content = files
-        .read("tokenizer.json", TOKENIZER_BYTES)?
+        .read("tokenizer.json", vocab::TOKENIZER_BYTES)?
         .ok_or_else(|| Error::Usage("--vocab padding: the checkpoint has no tokenizer.json".to_owned()))?;
     let tokenizer: Value = serde_json::from_slice(&content).map_err(|source| Error::Json { path, source })?;
     let words = tokenizer.pointer("/model/vocab").and_then(Value::as_object).into_iter().flatten();
     let added = tokenizer.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
     let ids = words.map(|(_, id)| id).chain(added.filter_map(|token| token.get("id"))).filter_map(Value::as_u64);
-    let largest = ids.chain(named(config)).max();
+    let named = vocab::named(files, config)?;
+    let largest = ids.chain(named.into_iter().map(u64::from)).max();
     let largest = largest.and_then(|id| usize::try_from(id).ok()?.checked_add(1));
     largest.ok_or_else(|| Error::Usage("--vocab padding: tokenizer.json lists no token".to_owned()))
-}
-
-/// Ids in fields that end in `_token_id`, wherever they stand.
-fn named(config: &Value) -> Vec<u64> {
-    let mut ids = Vec::new();
-    for (key, value) in config.as_object().into_iter().flatten() {
-        match value {
-            Value::Object(_) => ids.extend(named(value)),
-            Value::Array(list) if key.ends_with("_token_id") => ids.extend(list.iter().filter_map(Value::as_u64)),
-            _ if key.ends_with("_token_id") => ids.extend(value.as_u64()),
-            _ => {}
-        }
-    }
-    ids
 }

@@ -24,7 +24,11 @@ impl Weights {
     /// [`Error::Range`] for what that format does not hold.
     pub(super) fn new(name: &str, kind: FloatType, shape: Vec<usize>, values: &[f32]) -> Result<Self> {
         // Two bytes of f16 end at 65 504, which a fit may pass.
-        let most = if kind == FloatType::F16 { f32::from(half::f16::MAX) } else { f32::MAX };
+        let most = match kind {
+            FloatType::F16 => f32::from(half::f16::MAX),
+            FloatType::Bf16 => f32::from(half::bf16::MAX),
+            FloatType::F32 => f32::MAX,
+        };
         if let Some(value) = values.iter().find(|x| !x.is_finite() || x.abs() > most) {
             return Err(Error::Range { tensor: name.to_owned(), value: *value, format: "its format" });
         }

@@ -204,6 +204,22 @@ fn one_frame_shows_what_two_equal_ones_showed() {
     assert!(furthest > 0.0 && furthest <= 1e-4, "{furthest}");
     let failure = prune(&out, &twice, "--fold").unwrap_err();
     assert!(failure.status() == 2 && one_line(&failure).contains("one frame already"), "{failure}");
+    // Where transformers 5 has it: bounds are those of the file that says them, and no other file is made up.
+    let nested = folder.path().join("nested");
+    fs::create_dir(&nested).unwrap();
+    for (name, content) in autoglm_tiny::FILES.iter().filter(|(name, _)| *name != "preprocessor_config.json") {
+        fs::write(nested.join(name), content).unwrap();
+    }
+    let mut processor = read(&nested.join("processor_config.json"));
+    processor["image_processor"] = read(&tiny().join("preprocessor_config.json"));
+    fs::write(nested.join("processor_config.json"), processor.to_string()).unwrap();
+    let five = folder.path().join("five");
+    prune(&nested, &five, "--fold").unwrap();
+    assert_eq!(
+        read(&five.join("processor_config.json"))["image_processor"]["size"],
+        json!({ "shortest_edge": 6_272, "longest_edge": 112_896 })
+    );
+    assert!(!five.join("preprocessor_config.json").exists());
     // A bound that has no half.
     let mut preprocess = read(&out.join("preprocessor_config.json"));
     preprocess["size"]["longest_edge"] = json!(225_793);
@@ -287,6 +303,21 @@ fn what_makes_no_sense_is_one_line_and_status_two_and_nothing_is_written() {
     let untaken = prune(&tiny(), &out, &format!("--layers 3 --calib {}", damaged.display())).unwrap_err();
     assert!(one_line(&untaken).contains("line 1 of"), "{}", one_line(&untaken));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the calibration files alone");
+}
+
+#[test]
+fn rows_that_any_file_names_are_no_padding() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, out) = (folder.path().join("model"), folder.path().join("out"));
+    fs::create_dir(&model).unwrap();
+    for (name, content) in autoglm_tiny::FILES {
+        fs::write(model.join(name), content).unwrap();
+    }
+    let mut config = read(&model.join("generation_config.json"));
+    config["suppress_tokens"] = json!([690]);
+    fs::write(model.join("generation_config.json"), config.to_string()).unwrap();
+    prune(&model, &out, "--vocab padding").unwrap();
+    assert_eq!(read(&out.join("config.json"))["text_config"]["vocab_size"], 691);
 }
 
 #[test]

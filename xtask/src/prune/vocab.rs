@@ -66,7 +66,7 @@ impl Map {
 }
 
 /// A tokenizer of 150 000 merges takes 20 MB.
-const TOKENIZER_BYTES: usize = 64 << 20;
+pub(super) const TOKENIZER_BYTES: usize = 128 << 20;
 
 /// Chat templates take a few kilobytes.
 const TEMPLATE_BYTES: usize = 1 << 20;
@@ -127,26 +127,12 @@ impl Needs {
         let mut needs = Self { corpus, tokenizer, markers, pieces, stay: BTreeSet::new(), rows };
         needs.stay.extend(needs.pieces.indispensable()?);
         needs.stay.extend(needs.pieces.numbers());
-        needs.named(files, &inventory.config, text.family)?;
+        let named = named(files, &spelled_out(inventory.config.clone(), text.family, rows))?;
+        // What is beyond the table has no row to keep.
+        needs.stay.extend(named.into_iter().filter(|id| (*id as usize) < rows));
         needs.protocol(files, text.family)?;
         needs.texts()?;
         Ok(needs)
-    }
-
-    /// Ids that files beside the tokenizer name.
-    fn named(&mut self, files: &Files, config: &Value, family: Family) -> Result<()> {
-        let mut named = ids::named(&spelled_out(config.clone(), family, self.rows));
-        for file in ["generation_config.json", "tokenizer_config.json"] {
-            named.extend(files.json::<Value>(file)?.iter().flat_map(ids::named));
-        }
-        let tokens: Option<Value> = files.json("tokenizer_config.json")?;
-        let decoder = tokens.as_ref().and_then(|config| config.get("added_tokens_decoder")).and_then(Value::as_object);
-        named.extend(decoder.into_iter().flatten().filter_map(|(id, _)| id.parse::<u32>().ok()));
-        let added: Option<HashMap<String, u32>> = files.json("added_tokens.json")?;
-        named.extend(added.into_iter().flatten().map(|(_, id)| id));
-        // What is beyond the table has no row to keep.
-        self.stay.extend(named.into_iter().filter(|id| (*id as usize) < self.rows));
-        Ok(())
     }
 
     /// Tokens of the chat template and of the agent's calls.
@@ -252,6 +238,23 @@ impl Needs {
     pub(super) fn reduced(self) -> Result<Reduced> {
         Reduced::of(self.pieces, &self.stay, self.rows)
     }
+}
+
+/// Ids that `config.json` and the files beside the tokenizer name.
+///
+/// # Errors
+/// A file cannot be read.
+pub(super) fn named(files: &Files, config: &Value) -> Result<Vec<u32>> {
+    let mut named = ids::named(config);
+    for file in ["generation_config.json", "tokenizer_config.json"] {
+        named.extend(files.json::<Value>(file)?.iter().flat_map(ids::named));
+    }
+    let tokens: Option<Value> = files.json("tokenizer_config.json")?;
+    let decoder = tokens.as_ref().and_then(|config| config.get("added_tokens_decoder")).and_then(Value::as_object);
+    named.extend(decoder.into_iter().flatten().filter_map(|(id, _)| id.parse::<u32>().ok()));
+    let added: Option<HashMap<String, u32>> = files.json("added_tokens.json")?;
+    named.extend(added.into_iter().flatten().map(|(_, id)| id));
+    Ok(named)
 }
 
 /// A smaller vocabulary.

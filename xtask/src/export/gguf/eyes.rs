@@ -71,6 +71,11 @@ impl Eyes {
         Ok(Some(Self { vision, preprocess }))
     }
 
+    /// The side of what becomes one row, in pixels.
+    pub(super) fn square(&self) -> usize {
+        self.vision.patch_size * self.vision.spatial_merge_size
+    }
+
     /// The tower's tensors.
     ///
     /// # Errors

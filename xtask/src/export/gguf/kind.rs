@@ -63,9 +63,9 @@ impl Kind {
     pub(super) fn holds(self, number: f32) -> bool {
         let largest = half::f16::MAX.to_f32();
         match self {
-            Self::Float(FloatType::F32) => true,
-            Self::Float(FloatType::F16) => !number.is_finite() || half::f16::from_f32(number).is_finite(),
-            Self::Float(FloatType::Bf16) => !number.is_finite() || half::bf16::from_f32(number).is_finite(),
+            Self::Float(FloatType::F32) => number.is_finite(),
+            Self::Float(FloatType::F16) => half::f16::from_f32(number).is_finite(),
+            Self::Float(FloatType::Bf16) => half::bf16::from_f32(number).is_finite(),
             Self::Q8_0 => number.abs() <= 127.0 * largest,
             Self::Q4_0 => number.abs() <= 8.0 * largest,
         }

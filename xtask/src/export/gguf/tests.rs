@@ -277,6 +277,53 @@ fn more_stops_than_places_leave_out_the_one_that_is_known_by_name() {
 }
 
 #[test]
+fn what_llama_cpp_would_read_otherwise_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny =
+        |name: &str| -> Json { serde_json::from_slice(&fs::read(case("autoglm-tiny").join(name)).unwrap()).unwrap() };
+    let mut endless = tiny("config.json");
+    endless.as_object_mut().unwrap().remove("eos_token_id");
+    endless["text_config"].as_object_mut().unwrap().remove("eos_token_id");
+    let mut nameless = tiny("tokenizer.json");
+    nameless["added_tokens"][0]["content"] = json!("<|end|>");
+    let mut nul = tiny("tokenizer.json");
+    nul["added_tokens"][19]["content"] = json!("a\0b");
+    let mut sections = tiny("config.json");
+    sections["text_config"]["rope_parameters"]["mrope_section"] = json!([0, 4, 4]);
+    let nowhere = json!({});
+    let beyond = json!({ "eos_token_id": [99_999] });
+    let template = json!({ "chat_template": 5 });
+    type Files<'a> = &'a [(&'a str, &'a Json)];
+    let cases: [(&str, Files<'_>, &str); 5] = [
+        (
+            "endless",
+            &[("config.json", &endless), ("generation_config.json", &nowhere), ("tokenizer.json", &nameless)],
+            "a token to stop at",
+        ),
+        ("beyond", &[("generation_config.json", &beyond)], "stop at token 99999"),
+        ("nul", &[("tokenizer.json", &nul)], "the NUL in token"),
+        ("sections", &[("config.json", &sections)], "mrope_section"),
+        ("template", &[("tokenizer_config.json", &template), ("chat_template.jinja", &Json::Null)], "chat_template"),
+    ];
+    for (name, files, why) in cases {
+        let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, file)| (*name, file.to_string().into())).collect();
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, file)| (*name, &file[..])).collect();
+        let model = changed(folder.path(), name, "autoglm-tiny", &files);
+        if name == "template" {
+            fs::remove_file(model.join("chat_template.jinja")).unwrap();
+        }
+        let failure = export(folder.path(), &model, Precision::F16).unwrap_err();
+        assert!(one_line(&failure).contains(why), "{name}: {}", one_line(&failure));
+    }
+    // Where nothing says where answers end, the end of text is known by its name.
+    let files = [("config.json", endless.to_string()), ("generation_config.json", nowhere.to_string())];
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, file)| (*name, file.as_bytes())).collect();
+    let model = changed(folder.path(), "named", "autoglm-tiny", &files);
+    let out = export(folder.path(), &model, Precision::F16).unwrap();
+    assert_eq!(Read::open(&out.join("model-f16.gguf")).u32("tokenizer.ggml.eos_token_id"), 640);
+}
+
+#[test]
 fn notes_say_what_the_files_are_without() {
     let folder = tempfile::tempdir().unwrap();
     let notes = |model: &Path, precision| {
@@ -284,12 +331,16 @@ fn notes_say_what_the_files_are_without() {
         let out = tempfile::tempdir_in(folder.path()).unwrap();
         write(&Inventory::of(&files).unwrap(), &files, precision, out.path()).unwrap().notes
     };
-    let [pattern, ears] = &notes(&case("autoglm-tiny"), Precision::Q4_0)[..] else { panic!("two notes") };
+    let [pattern, bars, ears] = &notes(&case("autoglm-tiny"), Precision::Q4_0)[..] else { panic!("three notes") };
     assert!(pattern.contains("another pattern than GLM-4's") && ears.contains("ears"), "{pattern}, {ears}");
+    assert!(bars.contains("multiples of 28"), "{bars}");
     let model = changed(folder.path(), "silent", "autoglm-tiny", &[]);
     fs::remove_file(model.join("chat_template.jinja")).unwrap();
     fs::remove_file(model.join("tokenizer_config.json")).unwrap();
-    assert!(notes(&model, Precision::F16).contains(&"there is no chat template, so the file has none".to_owned()));
+    assert!(
+        notes(&model, Precision::F16)
+            .contains(&"there is no chat template, so llama.cpp takes one of its own".to_owned())
+    );
     let [words] = &notes(&case("glm4"), Precision::F16)[..] else { panic!("one note") };
     assert!(words.contains("no words"), "{words}");
     let [.., wide] = &notes(&case("tied"), Precision::Q8_0)[..] else { panic!("some notes") };
@@ -303,7 +354,7 @@ fn notes_say_what_the_files_are_without() {
         { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
     ] });
     let model = changed(folder.path(), "glm", "autoglm-tiny", &[("tokenizer.json", file.to_string().as_bytes())]);
-    assert_eq!(notes(&model, Precision::F16).len(), 1);
+    assert_eq!(notes(&model, Precision::F16).len(), 2, "bars and ears");
     let out = export(folder.path(), &model, Precision::F16).unwrap();
     assert_eq!(Read::open(&out.join("model-f16.gguf")).text("tokenizer.ggml.pre"), "glm4");
 }

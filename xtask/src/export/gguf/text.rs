@@ -23,6 +23,19 @@ const LAYER: &[(&str, &str)] = &[
     ("post_mlp_layernorm", "post_ffw_norm"),
 ];
 
+/// Whether llama.cpp turns queries and keys as the checkpoint does.
+///
+/// # Errors
+/// [`Error::Usage`] for sections that it takes for plain RoPE: those without time or without rows.
+pub(super) fn check(text: &TextConfig) -> Result<()> {
+    let sections = text.mrope_section();
+    let read = sections.len() >= 2 && sections[..2].iter().all(|pairs| *pairs > 0);
+    match text.family != Family::Glm4v || read {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("`gguf` has no place for `mrope_section` {sections:?}"))),
+    }
+}
+
 /// The decoder's tensors.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use autoglm_core::Files;
-use autoglm_text::{Tokenizer, stop_ids};
+use autoglm_text::{ChatTemplate, Family, Tokenizer, stop_ids};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -68,7 +68,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// The tokenizer is damaged, or not one of byte-level BPE whose tokens all have a row.
-    pub(super) fn read(files: &Files, config: &Json, rows: usize) -> Result<Self> {
+    pub(super) fn read(files: &Files, config: &Json, rows: usize, family: Family) -> Result<Self> {
         let Some(content) = files.read("tokenizer.json", COMPANION_BYTES)? else {
             let values = vec![("tokenizer.ggml.model".to_owned(), Value::Text("no_vocab".to_owned()))];
             return Ok(Self { values, notes: vec!["there is no tokenizer.json, so the file has no words".to_owned()] });
@@ -98,13 +98,13 @@ impl Vocabulary {
             ("add_bos_token", Value::Bool(false)),
             ("add_eos_token", Value::Bool(false)),
         ];
-        let specials = Specials::read(files, config, &file, &mut notes)?;
+        let specials = Specials::read(files, config, (&file, rows), &mut notes)?;
         values.extend(specials.0.into_iter().map(|(name, id)| (name, Value::U32(id))));
         let mut values: Values =
             values.into_iter().map(|(name, value)| (format!("tokenizer.ggml.{name}"), value)).collect();
-        match chat_template(files)? {
+        match chat_template(files, family)? {
             Some(template) => values.push(("tokenizer.chat_template".to_owned(), Value::Text(template))),
-            None => notes.push("there is no chat template, so the file has none".to_owned()),
+            None => notes.push("there is no chat template, so llama.cpp takes one of its own".to_owned()),
         }
         Ok(Self { values, notes })
     }
@@ -138,6 +138,9 @@ fn tokens(file: &File, rows: usize) -> Result<(Vec<String>, Vec<i32>)> {
             Some((text, kind)) => ((*text).to_owned(), *kind),
             None => (format!("[PAD{row}]"), UNUSED),
         };
+        if text.contains('\0') {
+            return Err(Error::Usage(format!("`gguf` has no place for the NUL in token {row}")));
+        }
         // llama.cpp ends the process where two tokens have one text.
         if !seen.insert(text.clone()) {
             return Err(Error::Usage(format!("`gguf` has no place for two tokens `{text}`")));
@@ -175,7 +178,7 @@ fn cuts_as_glm(file: &File) -> bool {
 struct Specials(Vec<(&'static str, u32)>);
 
 impl Specials {
-    fn read(files: &Files, config: &Json, file: &File, notes: &mut Vec<String>) -> Result<Self> {
+    fn read(files: &Files, config: &Json, (file, rows): (&File, usize), notes: &mut Vec<String>) -> Result<Self> {
         let generation: Option<Json> = files.json("generation_config.json")?;
         let of_tokenizer: Json = files.json("tokenizer_config.json")?.unwrap_or_default();
         let find = |text: &str| file.added_tokens.iter().find(|token| token.content == text).map(|token| token.id);
@@ -185,6 +188,16 @@ impl Specials {
             field.as_str().or_else(|| field["content"].as_str()).and_then(find)
         };
         let mut stops: Vec<u32> = stop_ids(generation.as_ref(), config)?.into_iter().map(|id| id.0).collect();
+        // Where the file says nothing it would take an id of its own, a comma with some vocabularies.
+        if stops.is_empty() {
+            stops.extend(find(EOS));
+        }
+        if stops.is_empty() {
+            return Err(Error::Usage(format!("`gguf` needs a token to stop at: name eos_token_id, or have a `{EOS}`")));
+        }
+        if let Some(id) = stops.iter().find(|id| **id as usize >= rows) {
+            return Err(Error::Usage(format!("the table has {rows} rows, and answers would stop at token {id}")));
+        }
         // It has three places for them and stops at the end of text by its name alone, so where there are more
         // that one needs no place.
         if stops.len() > 3 {
@@ -202,15 +215,14 @@ impl Specials {
 }
 
 /// The template, of the place where transformers looks first.
-fn chat_template(files: &Files) -> Result<Option<String>> {
-    if let Some(content) = files.read("chat_template.jinja", COMPANION_BYTES)? {
-        let text =
-            String::from_utf8(content).map_err(|_| Error::Usage("chat_template.jinja is no UTF-8 text".to_owned()))?;
-        return Ok(Some(text));
-    }
-    let config: Json = files.json("tokenizer_config.json")?.unwrap_or_default();
-    let field = &config["chat_template"];
-    let named = field.as_array().and_then(|list| list.iter().find(|entry| entry["name"] == "default"));
-    let template = named.map_or(field, |entry| &entry["template"]);
-    Ok(template.as_str().map(str::to_owned))
+///
+/// # Errors
+/// It is none, by the same reading as that of a model that is opened.
+fn chat_template(files: &Files, family: Family) -> Result<Option<String>> {
+    let jinja = files.read("chat_template.jinja", COMPANION_BYTES)?;
+    let jinja = jinja.map(String::from_utf8).transpose();
+    let jinja = jinja.map_err(|_| Error::Usage("chat_template.jinja is no UTF-8 text".to_owned()))?;
+    let config: Option<Json> = files.json("tokenizer_config.json")?;
+    ChatTemplate::from_files(jinja.as_deref(), config.as_ref(), family)?;
+    Ok(ChatTemplate::source(jinja.as_deref(), config.as_ref())?.map(str::to_owned))
 }

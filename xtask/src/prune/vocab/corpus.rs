@@ -35,7 +35,7 @@ impl Corpus {
             let mut files = Vec::new();
             for entry in std::fs::read_dir(path)? {
                 let file = entry?.path();
-                if ends(&file, "txt") || ends(&file, "jsonl") {
+                if !file.is_dir() && (ends(&file, "txt") || ends(&file, "jsonl")) {
                     files.push(file);
                 }
             }
