@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::{Mutex, PoisonError};
 
 use autoglm::{Generate, Model, Part, Transcript};
 use autoglm_core::rows::with_rows;
@@ -199,6 +200,25 @@ pub(crate) fn behind_norm(y: &Tensor, eps: f32) -> autoglm_core::Result<Vec<f32>
         let mean = |row: &[f32]| row.iter().map(|y| y * y).sum::<f32>() / c as f32;
         y.chunks_exact(c).map(|row| 1.0 / (mean(row) + eps)).collect()
     })
+}
+
+/// What sums could not take of what they were shown: a forward pass can only hand on its words.
+#[derive(Debug, Default)]
+pub(crate) struct Untold(Mutex<Option<autoglm_prune::Error>>);
+
+impl Untold {
+    /// Keeps what went wrong. → its words.
+    pub(crate) fn keep(&self, failure: autoglm_prune::Error) -> autoglm_core::Error {
+        let words = failure.to_string();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        candle_core::Error::Msg(words).into()
+    }
+
+    /// What made a forward pass fail: what was kept, or else what it says itself.
+    pub(crate) fn behind(&self, failure: autoglm_text::Error) -> Error {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.map_or(Error::from(failure), Error::from)
+    }
 }
 
 /// A bar on standard error, where somebody looks at it.

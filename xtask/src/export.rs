@@ -80,8 +80,8 @@ pub(crate) struct Arguments {
     /// For `packed`: the processors it is for [default: this machine's]
     #[arg(long, value_name = "LAYOUT", value_parser = layout_named)]
     layout: Option<Layout>,
-    /// For integers: lines like those of `prune --calib`, which the model answers; what flows through its decoder meanwhile
-    /// tells how the rounding of one weight is made up for by the next (GPTQ). It takes as long as pruning does
+    /// For int8 and int4: lines like those of `prune --calib`, which the model answers; what flows through its decoder
+    /// meanwhile tells how the rounding of one weight is made up for by the next (GPTQ). It takes far longer than without
     #[arg(long, value_name = "FILE.jsonl")]
     calib: Option<PathBuf>,
     /// Worker threads [default: one per core]

@@ -17,7 +17,7 @@ use autoglm_quant::{Feedback, Role};
 use autoglm_text::{DecoderLayer, Family, TextConfig};
 use candle_core::Tensor;
 
-use crate::calibration::{self, behind_norm, input};
+use crate::calibration::{self, Untold, behind_norm, input};
 use crate::error::{Error, Result};
 
 /// The decoder, shown the calibration lines as far as one layer.
@@ -93,14 +93,14 @@ impl<'a> Calibrated<'a> {
             rotated: self.rotated,
             looks,
             grams: Mutex::default(),
-            failure: Mutex::default(),
+            untold: Untold::default(),
         });
         let at = format!("{}.layers.{}", self.config.prefix(), self.next);
         let observed = Observe::new(&self.source, Arc::clone(&sums) as Arc<dyn Sink>);
         let layer = DecoderLayer::load(&observed, &self.config, &at)?;
         for (rows, transcript) in self.states.iter_mut().zip(&self.shown) {
             let passed = layer.whole(self.run, &self.config, &input(rows, &transcript.input)?);
-            *rows = passed.map_err(|failure| sums.failure().map_or(Error::from(failure), Error::from))?;
+            *rows = passed.map_err(|failure| sums.untold.behind(failure))?;
         }
         self.next += 1;
         for (members, gram) in sums.take() {
@@ -123,15 +123,10 @@ struct Sums {
     looks: bool,
     /// With the names of the maps that share them.
     grams: Mutex<Vec<(Vec<String>, Gram)>>,
-    /// What the sums could not take: a forward pass can only hand on its words.
-    failure: Mutex<Option<autoglm_prune::Error>>,
+    untold: Untold,
 }
 
 impl Sums {
-    fn failure(&self) -> Option<autoglm_prune::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
     fn take(&self) -> Vec<(Vec<String>, Gram)> {
         mem::take(&mut self.grams.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -167,11 +162,7 @@ impl Sink for Sums {
         let normed = |member: &Member| [".o_proj", ".down_proj"].iter().any(|end| member.name.ends_with(end));
         let weights = if members.iter().any(normed) { Some(behind_norm(y, self.eps)?) } else { None };
         let width = x.dim(1)?;
-        with_rows(x, |x| self.add(members, x, width, weights.as_deref()))?.map_err(|failure| {
-            let words = failure.to_string();
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-            candle_core::Error::Msg(words).into()
-        })
+        with_rows(x, |x| self.add(members, x, width, weights.as_deref()))?.map_err(|failure| self.untold.keep(failure))
     }
 }
 

@@ -9,7 +9,7 @@ use autoglm_prune::Gram;
 use autoglm_text::{Decoder, DecoderLayer, TextConfig};
 use candle_core::Tensor;
 
-use crate::calibration::{behind_norm, input};
+use crate::calibration::{Untold, behind_norm, input};
 use crate::error::{Error, Result};
 
 /// The rows of a sequence as they leave the layers `order`, one after the other.
@@ -32,20 +32,14 @@ pub(super) struct Collect {
     /// How its name ends.
     map: &'static str,
     gram: Mutex<Gram>,
-    /// What the sums could not take: a forward pass can only hand on its words.
-    failure: Mutex<Option<autoglm_prune::Error>>,
+    pub(super) untold: Untold,
     /// Added to the mean square by the norm behind; nothing where there is none.
     eps: Option<f32>,
 }
 
 impl Collect {
     pub(super) fn new(map: &'static str, f: usize, eps: Option<f32>) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { map, gram: Mutex::new(Gram::new(f)?), failure: Mutex::default(), eps }))
-    }
-
-    /// What made a forward pass fail, if that was here.
-    pub(super) fn failure(&self) -> Option<autoglm_prune::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        Ok(Arc::new(Self { map, gram: Mutex::new(Gram::new(f)?), untold: Untold::default(), eps }))
     }
 
     pub(super) fn with<R>(&self, read: impl FnOnce(&Gram) -> R) -> R {
@@ -61,11 +55,7 @@ impl Sink for Collect {
     fn see(&self, _: &[Member], x: &Tensor, y: &Tensor) -> autoglm_core::Result<()> {
         let weights = self.eps.map(|eps| behind_norm(y, eps)).transpose()?;
         let mut gram = self.gram.lock().unwrap_or_else(PoisonError::into_inner);
-        with_rows(x, |x| gram.add(x, weights.as_deref()))?.map_err(|failure| {
-            let words = failure.to_string();
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-            candle_core::Error::Msg(words).into()
-        })
+        with_rows(x, |x| gram.add(x, weights.as_deref()))?.map_err(|failure| self.untold.keep(failure))
     }
 }
 

@@ -146,7 +146,7 @@ impl Seen<'_> {
         let layer = DecoderLayer::load(&observed, config, self.at)?;
         for (rows, transcript) in self.states.iter().zip(self.shown) {
             let passed = layer.whole(self.narrow.run, config, &input(rows, &transcript.input)?);
-            passed.map_err(|failure| collect.failure().map_or(Error::from(failure), Error::from))?;
+            passed.map_err(|failure| collect.untold.behind(failure))?;
         }
         drop((layer, observed));
         Ok(By { collect, gains })
