@@ -31,6 +31,13 @@ pub(super) enum Value {
     Texts(Vec<String>),
 }
 
+impl Value {
+    /// A size. Those of a configuration are bounded far below what 32 bits hold when it is read.
+    pub(super) fn size(n: usize) -> Self {
+        Self::U32(u32::try_from(n).unwrap_or(u32::MAX))
+    }
+}
+
 /// Values in the order they are written.
 pub(super) type Values = Vec<(String, Value)>;
 

@@ -107,22 +107,21 @@ impl Eyes {
     /// What the file says about the tower. The bounds on a picture's size have no place in it.
     pub(super) fn values(&self, width: usize) -> Values {
         let vision = &self.vision;
-        let number = |n: usize| Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
         // Of samples from 0 to 1.
         let colours = |of: [f32; 3]| Value::F32s(of.map(|x| x / 255.0).to_vec());
         let values = [
             ("has_vision_encoder", Value::Bool(true)),
             ("projector_type", Value::Text("glm4v".to_owned())),
             ("use_silu", Value::Bool(true)),
-            ("vision.projection_dim", number(width)),
-            ("vision.image_size", number(vision.table_side * vision.patch_size)),
-            ("vision.patch_size", number(vision.patch_size)),
-            ("vision.spatial_merge_size", number(vision.spatial_merge_size)),
-            ("vision.embedding_length", number(vision.hidden_size)),
+            ("vision.projection_dim", Value::size(width)),
+            ("vision.image_size", Value::size(vision.table_side * vision.patch_size)),
+            ("vision.patch_size", Value::size(vision.patch_size)),
+            ("vision.spatial_merge_size", Value::size(vision.spatial_merge_size)),
+            ("vision.embedding_length", Value::size(vision.hidden_size)),
             // Of a block; the merger's inner width is told by its tensors.
-            ("vision.feed_forward_length", number(vision.out_hidden_size)),
-            ("vision.block_count", number(vision.depth)),
-            ("vision.attention.head_count", number(vision.num_heads)),
+            ("vision.feed_forward_length", Value::size(vision.out_hidden_size)),
+            ("vision.block_count", Value::size(vision.depth)),
+            ("vision.attention.head_count", Value::size(vision.num_heads)),
             ("vision.attention.layer_norm_epsilon", Value::F32(vision.rms_norm_eps)),
             ("vision.image_mean", colours(self.preprocess.mean)),
             ("vision.image_std", colours(self.preprocess.std)),

@@ -88,20 +88,19 @@ fn name_of(name: &str, prefix: &str) -> Option<String> {
 
 /// What the file says about the decoder.
 pub(super) fn values(text: &TextConfig) -> Values {
-    let number = |n: usize| Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
     let mut values = vec![
-        ("block_count", number(text.num_hidden_layers)),
-        ("context_length", number(text.max_position_embeddings)),
-        ("embedding_length", number(text.hidden_size)),
-        ("feed_forward_length", number(text.intermediate_size)),
-        ("vocab_size", number(text.vocab_size)),
-        ("attention.head_count", number(text.num_attention_heads)),
-        ("attention.head_count_kv", number(text.num_key_value_heads)),
-        ("attention.key_length", number(text.head_dim)),
-        ("attention.value_length", number(text.head_dim)),
+        ("block_count", Value::size(text.num_hidden_layers)),
+        ("context_length", Value::size(text.max_position_embeddings)),
+        ("embedding_length", Value::size(text.hidden_size)),
+        ("feed_forward_length", Value::size(text.intermediate_size)),
+        ("vocab_size", Value::size(text.vocab_size)),
+        ("attention.head_count", Value::size(text.num_attention_heads)),
+        ("attention.head_count_kv", Value::size(text.num_key_value_heads)),
+        ("attention.key_length", Value::size(text.head_dim)),
+        ("attention.value_length", Value::size(text.head_dim)),
         ("attention.layer_norm_rms_epsilon", Value::F32(text.rms_norm_eps)),
         ("rope.freq_base", Value::F32(text.rope_theta() as f32)),
-        ("rope.dimension_count", number(text.rotary_dim())),
+        ("rope.dimension_count", Value::size(text.rotary_dim())),
     ];
     if text.family == Family::Glm4v {
         // Pairs that follow time, row and column, and a fourth axis that only others have.
