@@ -47,6 +47,8 @@ pub use autoglm_core::KvFormat;
 pub use autoglm_core::{Keep, TokenId};
 #[cfg(feature = "kvcache")]
 pub use autoglm_kvcache::{Error as PoolError, PoolStats, Seal, SnapshotError};
+#[cfg(feature = "power")]
+pub use autoglm_power as power;
 pub use autoglm_text::{Error as TextError, Sampling};
 pub use error::{Error, Result};
 #[cfg(feature = "quant")]

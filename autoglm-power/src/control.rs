@@ -1,0 +1,1 @@
+//! Controllers: pure state machines, `step(observation, now) -> action`.

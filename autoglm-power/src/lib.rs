@@ -1,0 +1,26 @@
+//! What a device tells about its heat, charge and clocks into how fast, how long and on which cores to infer.
+//!
+//! - [`sensors`] read the kernel's files below a root ([`Tree`]) into a [`Reading`] and a [`Topology`].
+//! - [`levers`] apply a [`Configuration`] as far as the process is allowed to, and put back what they changed.
+//! - [`control`] decides: pure state machines, `step(observation, now) -> action`, without a clock of their own.
+//! - [`model`] (feature `model`) is a device to prove them on: its figures are modelled, not measured on a phone.
+//!
+//! Nothing here reads a clock or an environment variable; whoever drives it says what time it is.
+
+mod configuration;
+pub mod control;
+mod error;
+pub mod levers;
+#[cfg(feature = "model")]
+pub mod model;
+mod os;
+mod reading;
+pub mod sensors;
+mod topology;
+mod tree;
+
+pub use configuration::{Configuration, Share};
+pub use error::{Error, Result};
+pub use reading::Reading;
+pub use topology::{Cluster, Topology};
+pub use tree::Tree;

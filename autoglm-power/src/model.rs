@@ -1,0 +1,1 @@
+//! A device to prove controllers on. Its figures are modelled, not measured on a phone.
