@@ -1,1 +1,19 @@
 //! Controllers: pure state machines, `step(observation, now) -> action`.
+//!
+//! None of them reads a clock, a file or a constant of a device: what they know of it they learn from what they see, so
+//! that a recorded day can be played to them again, and the device model to the same code that runs on a phone.
+
+mod budget;
+mod curve;
+mod idle;
+mod least_squares;
+mod pacer;
+mod selector;
+mod thermal;
+
+pub use budget::{Allowance, Budgeter, Spent};
+pub use curve::{Curve, Phase, Point};
+pub use idle::{Depth, IdleManager, Level, Thresholds};
+pub use pacer::Pacer;
+pub use selector::{Measured, Selector, Wanted};
+pub use thermal::{Headroom, Limits, Observed};

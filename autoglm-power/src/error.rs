@@ -35,4 +35,24 @@ pub enum Error {
         /// What is wrong with that.
         why: &'static str,
     },
+    /// A device profile with something in it that no device has.
+    #[cfg(feature = "model")]
+    #[error("device {name}: {why}")]
+    Profile {
+        /// Which one.
+        name: String,
+        /// What is wrong, with the key.
+        why: String,
+    },
+    /// A trace with something in it that cannot happen.
+    #[cfg(feature = "model")]
+    #[error("trace {name}, line {line}: {why}")]
+    Trace {
+        /// Which one.
+        name: String,
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
 }

@@ -1,0 +1,369 @@
+//! Which cores at which clocks: the cheapest configuration at a price of time.
+//!
+//! Energy per unit of work has its minimum in the middle of the range of clocks: below it the device's constant power takes
+//! over, above it the voltage. Where that minimum may not be had, because somebody waits or the device is warm, the choice is
+//!
+//! ```text
+//! k* = argmin { (P(k) + λ) / rate(k) : P(k) ≤ budget }
+//! ```
+//!
+//! with one price of time λ, in W, for all phases: a second that decoding saves is worth as much as one that the prompt
+//! saves. λ is what makes a whole step take at most a share longer than on the cores and clocks that a runtime would
+//! take by itself, the reference.
+
+use super::curve::{Curve, Phase, Point};
+use crate::{Configuration, Share, Topology};
+
+/// What is wanted of the next second of work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// What is computed.
+    pub phase: Phase,
+    /// Power that the whole device may draw, in W; infinite for any.
+    pub budget_w: f64,
+    /// How much longer than on the reference a step may take, as a factor: 1.1.
+    pub slowdown: f64,
+}
+
+/// What was measured in the last second of work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Work that was done.
+    pub work: f64,
+    /// How long it took, in s.
+    pub seconds: f64,
+    /// What the whole device drew, in W, where that is known.
+    pub watts: Option<f64>,
+}
+
+/// Selects configurations, learning while it does.
+#[derive(Debug, Clone)]
+pub struct Selector {
+    clusters: Vec<Choices>,
+    curve: Curve,
+    reference: Configuration,
+    current: Configuration,
+    /// What [`Selector::current`] would be in a cold device.
+    cold: Option<Point>,
+    limited: [bool; 2],
+    phase: Option<Phase>,
+    /// Configurations that are still to be tried, by phase, the next one last.
+    trials: [Vec<Configuration>; 2],
+    /// Seconds that the current configuration is to stay in any case.
+    stays: u32,
+    /// Seconds on the current configuration.
+    seconds: u32,
+    budget_w: f64,
+    /// Price of time, in W.
+    price_w: f64,
+    /// Measured over expected power of what ran last, by phase: where the curve is wrong, it is wrong for neighbours too.
+    bias: [f64; 2],
+    /// Time that the steps so far would have taken on the reference, by phase, older ones fading.
+    shares_s: [f64; 2],
+}
+
+#[derive(Debug, Clone)]
+struct Choices {
+    cores: Vec<usize>,
+    clocks: Vec<usize>,
+}
+
+/// Clocks of a cluster that are considered, evenly spread over its range.
+const CLOCKS: usize = 12;
+
+/// Seconds on each configuration that is tried, of which the first is not measured: sensors follow a moment later.
+const TRIAL_S: u32 = 3;
+
+/// A configuration stays at least so long, in s.
+const DWELL_S: u32 = 2;
+
+/// After which the choice is made anew without a cause, in s.
+const AGAIN_S: u32 = 15;
+
+/// How fast the bias follows what is measured in a second.
+const BIAS_FOLLOWS: f64 = 0.1;
+
+/// A price of time at which nothing but time counts, in W.
+const HASTE_W: f64 = 1e4;
+
+/// By how much a new choice has to be better than the present one, as a fraction.
+const BETTER: f64 = 0.02;
+
+impl Selector {
+    /// Knows nothing but what the kernel says of the processor.
+    #[must_use]
+    pub fn new(topology: &Topology) -> Self {
+        let reference = reference(topology);
+        let clusters: Vec<Choices> = topology.clusters.iter().map(Choices::of).collect();
+        Self {
+            curve: Curve::new(topology),
+            trials: [trials(topology, Phase::Compute), trials(topology, Phase::Decode)],
+            clusters,
+            current: reference.clone(),
+            cold: None,
+            limited: [false; 2],
+            reference,
+            phase: None,
+            stays: 0,
+            seconds: 0,
+            budget_w: f64::INFINITY,
+            price_w: 1.0,
+            bias: [1.0; 2],
+            shares_s: [0.0; 2],
+        }
+    }
+
+    /// What was learned of the device.
+    #[must_use]
+    pub fn curve(&self) -> &Curve {
+        &self.curve
+    }
+
+    /// The cores and clocks that a runtime takes by itself: all but the slowest cluster, at the highest clocks.
+    #[must_use]
+    pub fn reference(&self) -> &Configuration {
+        &self.reference
+    }
+
+    /// The last choice.
+    #[must_use]
+    pub fn current(&self) -> &Configuration {
+        &self.current
+    }
+
+    /// Whether heat slows inference down: since a choice was slower, by a tenth or more, than it would be without a budget, and
+    /// until one is as fast again.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.limited != [false; 2]
+    }
+
+    /// Learns from the last second of work and says on what the next one runs.
+    pub fn step(&mut self, measured: Option<Measured>, wanted: &Wanted) -> &Configuration {
+        if let (Some(measured), Some(phase)) = (measured, self.phase) {
+            self.learn(phase, &measured);
+        }
+        let begins = self.phase != Some(wanted.phase);
+        self.phase = Some(wanted.phase);
+        if begins || wanted.budget_w <= 0.0 {
+            self.stays = 0;
+        }
+        self.stays = self.stays.saturating_sub(1);
+        let was_w = self.budget_w;
+        self.budget_w = wanted.budget_w;
+        let exceeds = self.point(&self.current, wanted.phase).watts > wanted.budget_w * 1.05;
+        let eased = wanted.budget_w > was_w * 1.1;
+        let due = self.seconds >= AGAIN_S || begins || exceeds || eased;
+        if self.stays == 0 && (due || self.tries(wanted.phase)) {
+            self.choose(wanted);
+        }
+        &self.current
+    }
+
+    /// A step of an agent begins: sets the price of time so that the phases together take what they may, at most
+    /// `slowdown` times what they take on the reference. Where the reference draws more than the device can lose, what it
+    /// does at `bang_bang_w` counts: the clocks go down at the trip and up again below it.
+    pub fn begin(&mut self, slowdown: f64, bang_bang_w: f64) {
+        let [compute, decode] = self.shares_s;
+        if compute + decode <= 0.0 {
+            return;
+        }
+        let (mut low, mut high) = (0.02_f64.ln(), 200.0_f64.ln());
+        for _ in 0..10 {
+            let middle = f64::midpoint(low, high);
+            let price_w = middle.exp();
+            let slower = |phase| {
+                let best = self.cheapest(phase, f64::INFINITY, price_w);
+                self.sustained(phase, bang_bang_w) / self.curve.point(&best, phase).rate
+            };
+            let takes = compute * slower(Phase::Compute) + decode * slower(Phase::Decode);
+            if takes > slowdown * (compute + decode) { low = middle } else { high = middle }
+        }
+        self.price_w = high.exp();
+        self.shares_s = self.shares_s.map(|s| s * 0.8);
+    }
+
+    /// What the reference does on average if it may draw so much on average, by turning to its lowest clocks and back.
+    fn sustained(&self, phase: Phase, watts: f64) -> f64 {
+        let high = self.curve.point(&self.reference, phase);
+        let mut low = self.reference.clone();
+        low.shares.iter_mut().for_each(|share| share.clock = 0);
+        let low = self.curve.point(&low, phase);
+        let duty = ((watts - low.watts) / (high.watts - low.watts).max(1e-9)).clamp(0.0, 1.0);
+        low.rate + duty * (high.rate - low.rate)
+    }
+
+    /// What a configuration is expected to do, near what ran last.
+    fn point(&self, on: &Configuration, phase: Phase) -> Point {
+        let point = self.curve.point(on, phase);
+        Point { watts: point.watts * self.bias[phase as usize], ..point }
+    }
+
+    fn learn(&mut self, phase: Phase, measured: &Measured) {
+        self.seconds += 1;
+        if measured.seconds <= 0.0 || measured.work <= 0.0 {
+            return;
+        }
+        let rate = measured.work / measured.seconds;
+        // The first second on a configuration is partly the one before, and a fraction of a second says little.
+        if self.seconds > 1 && measured.seconds > 0.5 {
+            if let Some(watts) = measured.watts {
+                let ratio = watts / self.curve.point(&self.current, phase).watts;
+                let bias = &mut self.bias[phase as usize];
+                *bias = (*bias + BIAS_FOLLOWS * (ratio - *bias)).clamp(0.7, 1.6);
+            }
+            self.curve.observe(&self.current, phase, rate, measured.watts);
+        }
+        let reference_s = measured.work / self.curve.point(&self.reference, phase).rate;
+        if reference_s.is_finite() {
+            self.shares_s[phase as usize] += reference_s;
+        }
+    }
+
+    fn tries(&self, phase: Phase) -> bool {
+        !self.trials[phase as usize].is_empty()
+    }
+
+    fn choose(&mut self, wanted: &Wanted) {
+        let phase = wanted.phase;
+        if let Some(next) = self.trials[phase as usize].pop() {
+            // A warm device is not the place to try what heats it.
+            if self.point(&next, phase).watts <= wanted.budget_w {
+                self.cold = None;
+                self.turn_to(next, TRIAL_S);
+            } else {
+                self.trials[phase as usize].insert(0, next);
+                self.take_cheapest(wanted);
+            }
+            return;
+        }
+        self.take_cheapest(wanted);
+    }
+
+    fn take_cheapest(&mut self, wanted: &Wanted) {
+        let cold = self.cheapest(wanted.phase, f64::INFINITY, self.price_w);
+        self.cold = Some(self.point(&cold, wanted.phase));
+        // Whom heat slows down anyway has no time to save energy with.
+        let cold_w = self.point(&cold, wanted.phase).watts;
+        let price_w = if cold_w > wanted.budget_w { HASTE_W } else { self.price_w };
+        let best = self.cheapest(wanted.phase, wanted.budget_w, price_w);
+        let now = self.point(&self.current, wanted.phase);
+        let cost = |point: Point| (point.watts + price_w) / point.rate;
+        let gains = cost(self.point(&best, wanted.phase)) < cost(now) * (1.0 - BETTER);
+        let slower = self.point(&best, wanted.phase).rate / self.point(&cold, wanted.phase).rate;
+        let limited = &mut self.limited[wanted.phase as usize];
+        *limited = slower < if *limited { 0.99 } else { 0.9 };
+        if best != self.current && (gains || now.watts > wanted.budget_w) {
+            self.turn_to(best, DWELL_S);
+        } else {
+            self.seconds = self.seconds.min(1);
+        }
+    }
+
+    fn turn_to(&mut self, next: Configuration, stays: u32) {
+        self.current = next;
+        self.stays = stays;
+        self.seconds = 0;
+    }
+
+    /// The configuration of the least cost under a budget, by descent over one cluster at a time from several
+    /// beginnings. Where nothing is cheap enough, the one that draws least.
+    fn cheapest(&self, phase: Phase, budget_w: f64, price_w: f64) -> Configuration {
+        let cost = |on: &Configuration| {
+            if on.threads() == 0 {
+                return f64::INFINITY;
+            }
+            let point = self.point(on, phase);
+            let over = (point.watts / budget_w - 1.0).max(0.0);
+            // Beyond the budget only less power counts.
+            if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
+        };
+        let lowest = Configuration {
+            shares: self.clusters.iter().map(|c| Share { cores: c.cores[c.cores.len() - 1], clock: c.clocks[0] }).collect(),
+        };
+        let mut best = (f64::INFINITY, self.current.clone());
+        for mut on in [self.current.clone(), self.reference.clone(), lowest] {
+            let mut value = cost(&on);
+            for _ in 0..3 {
+                let before = value;
+                for (index, choices) in self.clusters.iter().enumerate() {
+                    let mut kept = on.shares[index];
+                    for cores in &choices.cores {
+                        for clock in &choices.clocks {
+                            on.shares[index] = Share { cores: *cores, clock: *clock };
+                            let candidate = cost(&on);
+                            if candidate < value {
+                                (value, kept) = (candidate, on.shares[index]);
+                            }
+                            if *cores == 0 {
+                                break;
+                            }
+                        }
+                    }
+                    on.shares[index] = kept;
+                }
+                if value >= before {
+                    break;
+                }
+            }
+            if value < best.0 {
+                best = (value, on);
+            }
+        }
+        best.1
+    }
+}
+
+impl Choices {
+    fn of(cluster: &crate::Cluster) -> Self {
+        let all = cluster.cores.len();
+        let mut cores = vec![0, all.div_ceil(2), all];
+        cores.dedup();
+        let clocks = cluster.clocks_khz.len().max(1);
+        let taken = clocks.min(CLOCKS);
+        let spread = |index: usize| if taken == 1 { clocks - 1 } else { index * (clocks - 1) / (taken - 1) };
+        Self { cores, clocks: (0..taken).map(spread).collect() }
+    }
+}
+
+/// All but the slowest cluster, or all where there is one, at their highest clocks.
+fn reference(topology: &Topology) -> Configuration {
+    let mut all = Configuration::highest(topology);
+    if all.shares.len() > 1 {
+        all.shares[0].cores = 0;
+    }
+    all
+}
+
+/// What is tried first: the reference, each cluster alone at a high, a middle and a low clock, and all together. Everything
+/// else follows from these by the shape of the curve.
+fn trials(topology: &Topology, phase: Phase) -> Vec<Configuration> {
+    let clusters = topology.clusters.len();
+    let none = Configuration { shares: vec![Share::default(); clusters] };
+    let at = |index: usize, of: f64| {
+        let clocks = topology.clusters[index].clocks_khz.len().saturating_sub(1);
+        Share { cores: topology.clusters[index].cores.len(), clock: (of * clocks as f64).round() as usize }
+    };
+    let together = |of: f64| Configuration { shares: (0..clusters).map(|index| at(index, of)).collect() };
+    let mut trials = vec![reference(topology)];
+    match phase {
+        Phase::Compute => {
+            for of in [0.5, 1.0, 0.2] {
+                for index in 0..clusters {
+                    let mut alone = none.clone();
+                    alone.shares[index] = at(index, of);
+                    trials.push(alone);
+                }
+            }
+            trials.extend([together(0.6), together(0.35)]);
+        }
+        Phase::Decode => {
+            let mut big = reference(topology);
+            big.shares.iter_mut().for_each(|share| share.clock /= 2);
+            trials.push(big);
+            trials.push(together(0.3));
+        }
+    }
+    trials.reverse();
+    trials
+}

@@ -1,0 +1,268 @@
+//! How much power the device may draw for its temperature, in the form of Linux's power allocator.
+//!
+//! ```text
+//! P = P_sus + k·(T_set − T̂) + k_i ∫ (T_set − T̂) dt,   T̂ = T forecast some seconds ahead
+//! dT/dt = a P + c − b (T − A),   P_sus = (b (T_set − A) − c) / a,   k = b e / (a (1 − e)),   e = exp(−b H)
+//! ```
+//!
+//! With this k, P is the constant power that brings the body to T_set after H seconds: a little more than P_sus while it is
+//! cold, so that a long task is as fast at its end as at its beginning. Above T_set H is short. P is what inference adds
+//! to an idle device with its screen on; a, b, c and A are learned. (Linux,
+//! `Documentation/driver-api/thermal/power_allocator.rst`, with its different gains below and above the setpoint; that
+//! they follow from horizons is this project's.)
+
+use super::least_squares::LeastSquares;
+
+/// The temperatures that a device is kept at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Of the body, in °C, in air of at most `usual_c`.
+    pub body_c: f64,
+    /// Air above which the body may become warmer, twice as much as the air is, in °C: a device in the sun must still answer.
+    pub usual_c: f64,
+    /// Of the body in any air, in °C.
+    pub body_at_most_c: f64,
+    /// Of the junction, in °C: above it the lowest clocks are taken, whatever is asked for.
+    pub junction_trip_c: f64,
+    /// Below the trip, in K, the power is held so that it is not reached.
+    pub junction_margin_k: f64,
+    /// Seconds in which a body below its limit may come to it, and in which one above it is to come back.
+    pub horizons_s: [f64; 2],
+    /// Power of inference that is always allowed while the hard trip is not reached, in W.
+    pub least_w: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_c: 42.4,
+            usual_c: 31.0,
+            body_at_most_c: 48.0,
+            junction_trip_c: 75.0,
+            junction_margin_k: 3.0,
+            horizons_s: [1500.0, 100.0],
+            least_w: 0.8,
+        }
+    }
+}
+
+/// What is seen of heat.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observed {
+    /// Temperature of the body, in °C, if its sensor is to be believed.
+    pub body_c: Option<f64>,
+    /// Temperature of the junction, in °C, if its sensor is to be believed.
+    pub junction_c: Option<f64>,
+    /// Power of the whole device, in W.
+    pub watts: Option<f64>,
+}
+
+/// Says how much power the device may draw.
+#[derive(Debug, Clone)]
+pub struct Headroom {
+    limits: Limits,
+    /// a, c and b of the law above, in K/J, K/s and 1/s.
+    body: LeastSquares,
+    ambient_c: Option<f64>,
+    /// What the device draws with its screen on and nothing to infer, in W.
+    idle_w: f64,
+    integral_ks: f64,
+    /// Where the last stretch of [`LEARN_S`] began: time, temperature, and the energy of inference since.
+    stretch: Option<(f64, f64, f64)>,
+    last_s: Option<f64>,
+    last_body_c: Option<f64>,
+    last_seen_s: f64,
+    /// Junction over body, in K, and power of inference, in W, smoothed over the same time.
+    over_k: f64,
+    over_w: f64,
+    tripped: bool,
+}
+
+/// The first guess: a phone of 5 inches, whose screen heats it a little.
+const BODY_R: f64 = 5.5;
+const BODY_C: f64 = 160.0;
+const IDLE_W: f64 = 1.0;
+const IDLE_HEATS_W: f64 = 0.6;
+const JUNCTION_R: f64 = 9.0;
+
+/// Stretches from which the body's warming is learned, in s: long enough for a tenth of a kelvin to be little.
+const LEARN_S: f64 = 60.0;
+
+/// Time over which junction and power are smoothed, in s.
+const SMOOTH_S: f64 = 12.0;
+
+/// Kelvin-seconds that the integral may reach, and what one of them is worth, in W.
+const INTEGRAL_KS: f64 = 600.0;
+const INTEGRAL_W: f64 = 0.001;
+
+/// The integral follows within this distance of the limit, in K.
+const INTEGRAL_K: f64 = 1.5;
+
+/// The trip is released this far below, in K.
+const RELEASE_K: f64 = 8.0;
+
+/// Readings may be missing for so long, in s, before nothing is believed of them.
+const STALE_S: f64 = 10.0;
+
+/// What inference may draw on a device without believable sensors, in W: a phone of 4 inches loses 2 W in all, says
+/// Linux's documentation.
+const BLIND_W: f64 = 1.2;
+
+/// A device without its screen that was left alone is so much above the air, in K.
+const RESTED_K: f64 = 0.5;
+
+impl Headroom {
+    /// A device of which nothing is known.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let prior = vec![1.0 / BODY_C, IDLE_HEATS_W / BODY_C, 1.0 / (BODY_R * BODY_C)];
+        Self {
+            limits,
+            body: LeastSquares::new(prior, 1.0),
+            ambient_c: None,
+            idle_w: IDLE_W,
+            integral_ks: 0.0,
+            stretch: None,
+            last_s: None,
+            last_body_c: None,
+            last_seen_s: f64::NEG_INFINITY,
+            over_k: 0.0,
+            over_w: 0.0,
+            tripped: false,
+        }
+    }
+
+    /// The device was left alone for long: its body is nearly as warm as the air.
+    pub fn rested(&mut self, seen: &Observed) {
+        let Some(body) = seen.body_c else { return };
+        let air = body - RESTED_K;
+        // The screen may have been on before: less is believed at once, more slowly.
+        self.ambient_c = Some(self.ambient_c.map_or(air, |known| if air < known { air } else { known + 0.3 * (air - known) }));
+        self.integral_ks = 0.0;
+    }
+
+    /// A request comes: the device draws what it draws without inference.
+    pub fn begin(&mut self, seen: &Observed) {
+        if let Some(watts) = seen.watts.filter(|w| w.is_finite()) {
+            self.idle_w += 0.3 * (watts - self.idle_w);
+        }
+        self.stretch = None;
+        self.last_s = None;
+    }
+
+    /// The power that the whole device may draw from now on, in W; nothing but the lowest clocks where it is zero.
+    pub fn step(&mut self, seen: &Observed, now_s: f64) -> f64 {
+        let passed = self.last_s.map_or(0.0, |last| (now_s - last).clamp(0.0, 10.0));
+        self.last_s = Some(now_s);
+        self.learn(seen, now_s, passed);
+        if self.trips(seen) {
+            return 0.0;
+        }
+        let Some(body) = seen.body_c else {
+            // Silence is not a cool device; but one missing reading is no reason to slow down.
+            let blind = now_s - self.last_seen_s > STALE_S;
+            let body = self.last_body_c.filter(|_| !blind);
+            return self.idle_w + body.map_or(BLIND_W, |body| self.allowed(body, seen.watts, 0.0));
+        };
+        self.last_seen_s = now_s;
+        self.last_body_c = Some(body);
+        self.idle_w + self.allowed(body, seen.watts, passed)
+    }
+
+    /// Power of inference that is allowed, in W.
+    fn allowed(&mut self, body: f64, watts: Option<f64>, passed: f64) -> f64 {
+        let ambient = *self.ambient_c.get_or_insert(body - RESTED_K);
+        let Limits { body_c, usual_c, body_at_most_c, horizons_s, least_w, .. } = self.limits;
+        let limit = (body_c + 2.0 * (ambient - usual_c).max(0.0)).min(body_at_most_c);
+        let (a, c, b) = self.law();
+        let error = limit - self.forecast(body, ambient, watts);
+        // The integral is held away from the limit: it corrects what the law misses, not how long the way is.
+        if error.abs() < INTEGRAL_K {
+            self.integral_ks = (self.integral_ks + error * passed).clamp(-INTEGRAL_KS, INTEGRAL_KS);
+        }
+        let left = (-b * if error > 0.0 { horizons_s[0] } else { horizons_s[1] }).exp();
+        let gain = b * left / (a * (1.0 - left));
+        let sustainable = (b * (limit - ambient) - c) / a;
+        let for_body = sustainable + gain * error + INTEGRAL_W * self.integral_ks;
+        for_body.max(least_w).min(self.for_junction(body))
+    }
+
+    /// Power of inference that a device which only turns clocks down at the trip and up again below it takes on average, in
+    /// W: at it the junction hovers a little below its trip.
+    #[must_use]
+    pub fn bang_bang_w(&self) -> f64 {
+        let Some(body) = self.last_body_c else { return f64::INFINITY };
+        self.idle_w + (self.limits.junction_trip_c - 2.5 - body).max(0.0) / self.junction_resistance()
+    }
+
+    /// Whether the junction is at its trip, or was and has not cooled yet.
+    #[must_use]
+    pub fn is_tripped(&self) -> bool {
+        self.tripped
+    }
+
+    fn trips(&mut self, seen: &Observed) -> bool {
+        match seen.junction_c {
+            Some(junction) if junction >= self.limits.junction_trip_c => self.tripped = true,
+            Some(junction) if junction < self.limits.junction_trip_c - RELEASE_K => self.tripped = false,
+            _ => {}
+        }
+        self.tripped
+    }
+
+    /// Power of inference at which the junction stays below its trip by the margin.
+    fn for_junction(&self, body_c: f64) -> f64 {
+        let limit = self.limits.junction_trip_c - self.limits.junction_margin_k;
+        ((limit - body_c) / self.junction_resistance()).max(0.3)
+    }
+
+    fn junction_resistance(&self) -> f64 {
+        // A device at rest says nothing of it.
+        if self.over_w < 0.5 { JUNCTION_R } else { (self.over_k / self.over_w).clamp(1.0, 30.0) }
+    }
+
+    /// a, c and b of the body's law.
+    fn law(&self) -> (f64, f64, f64) {
+        let [a, c, b] = self.body.coefficients() else { return (1.0 / BODY_C, 0.0, 1.0 / (BODY_R * BODY_C)) };
+        (a.max(1e-4), *c, b.clamp(1.0 / 7200.0, 1.0 / 60.0))
+    }
+
+    /// The body's temperature in 30 s at the present power.
+    fn forecast(&self, body: f64, ambient: f64, watts: Option<f64>) -> f64 {
+        const AHEAD_S: f64 = 30.0;
+        let Some(watts) = watts else { return body };
+        let (a, c, b) = self.law();
+        let settles = ambient + (a * (watts - self.idle_w).max(0.0) + c) / b;
+        body + (settles - body) * (1.0 - (-AHEAD_S * b).exp())
+    }
+
+    fn learn(&mut self, seen: &Observed, now_s: f64, passed: f64) {
+        let (Some(body), Some(watts)) = (seen.body_c, seen.watts) else {
+            self.stretch = None;
+            return;
+        };
+        let watts = (watts - self.idle_w).max(0.0);
+        if let Some(junction) = seen.junction_c {
+            let share = 1.0 - (-passed / SMOOTH_S).exp();
+            self.over_k += share * ((junction - body).max(0.0) - self.over_k);
+            self.over_w += share * (watts - self.over_w);
+        }
+        let Some((began_s, began_c, joules)) = &mut self.stretch else {
+            self.stretch = Some((now_s, body, 0.0));
+            return;
+        };
+        *joules += watts * passed;
+        let seconds = now_s - *began_s;
+        if seconds >= LEARN_S {
+            let (mean_w, rise) = (*joules / seconds, (body - *began_c) / seconds);
+            let above = f64::midpoint(*began_c, body) - self.ambient_c.unwrap_or(body);
+            // Scaled so that the prior counts as a few stretches.
+            self.body.observe(&[mean_w, 1.0, -above], rise, LEARN_WEIGHT, 0.995);
+            self.body.solve(20);
+            self.stretch = Some((now_s, body, 0.0));
+        }
+    }
+}
+
+/// A stretch counts as much as a part of the prior: its rise of temperature is known to a tenth of a kelvin in a minute.
+const LEARN_WEIGHT: f64 = 1e3;

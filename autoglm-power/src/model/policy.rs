@@ -1,0 +1,189 @@
+//! Who decides on what inference runs, from readings alone.
+
+mod fixed;
+mod oracle;
+mod ours;
+mod seed;
+
+use super::physics::{Phase, Physics};
+use super::trace::EventKind;
+use crate::{Configuration, Reading, Topology};
+
+/// Which policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Name {
+    /// No management: highest clocks, every prompt computed whole, always thinking, always loaded.
+    None,
+    /// What the system does alone: schedutil, which goes to the highest clocks under load, on the big cores, with the
+    /// beginnings of prompts reused.
+    Os,
+    /// Five techniques, exactly as they were first written down: the performance governor around inference and the powersave
+    /// governor after it, unloading after 30 s, a fast tier for every other step, reuse, and the powersave governor above
+    /// 75 °C.
+    Seed,
+    /// The controllers of this crate, with the tokens of `seed`: the same fast steps, the same pictures, the same reuse.
+    Ours,
+    /// The controllers of this crate, tiers and picture budget included.
+    OursTiers,
+    /// The best configuration by the model's own constants, and unloading that knows when the next step comes. No device
+    /// can do that.
+    Oracle,
+}
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::None, Self::Os, Self::Seed, Self::Ours, Self::OursTiers, Self::Oracle];
+
+    /// As it is written on a command line and in a report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Os => "os",
+            Self::Seed => "seed",
+            Self::Ours => "ours",
+            Self::OursTiers => "ours-tiers",
+            Self::Oracle => "oracle",
+        }
+    }
+
+    /// Whether its model is pruned: pruning is one of the seed's techniques.
+    #[must_use]
+    pub fn prunes(self) -> bool {
+        !matches!(self, Self::None | Self::Os)
+    }
+
+    /// The policy of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+}
+
+/// A step as its agent asks for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Request {
+    /// Words of the whole prompt.
+    pub text_tokens: f64,
+    /// Rows of the screenshot in full size.
+    pub visual_tokens: f64,
+    /// Which step of its task it is, from 0.
+    pub step: usize,
+    /// Which step of all, from 0.
+    pub number: usize,
+}
+
+/// How a step is to be done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// Whether it thinks.
+    pub thinks: bool,
+    /// Share of the screenshot's rows, by its size in pixels.
+    pub visual_share: f64,
+    /// Whether what is known of the prompt is reused.
+    pub reuses: bool,
+}
+
+/// When memory is given back, in s after the last step; infinite for never.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rest {
+    /// Keys and values go to disk.
+    pub spill_s: f64,
+    /// The weights go.
+    pub drop_s: f64,
+    /// The process ends.
+    pub exit_s: f64,
+}
+
+impl Rest {
+    /// Nothing is ever given back.
+    pub const NEVER: Self = Self { spill_s: f64::INFINITY, drop_s: f64::INFINITY, exit_s: f64::INFINITY };
+}
+
+/// What a policy sees while something is computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Whether many rows are computed at once or one at a time.
+    pub decodes: bool,
+    /// What was done in the last second: 1e9 operations, or 1e9 bytes read where `decodes`. None before the first.
+    pub done: Option<f64>,
+    /// How long that took, in s.
+    pub took_s: f64,
+    /// Whether the clocks were those asked for, as the kernel tells; a device that protects itself grants less.
+    pub granted: bool,
+    /// What is left of this phase, in the same unit; an estimate for tokens that are not known yet.
+    pub left: f64,
+}
+
+/// What a policy sees: sensors and its own work, never a constant of the model nor the future.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// Sensor readings, with their noise.
+    pub reading: Reading,
+    /// The time, in s from the beginning.
+    pub now_s: f64,
+    /// Whether the screen is on.
+    pub screen_on: bool,
+}
+
+/// Decides.
+pub trait Policy {
+    /// A step is asked for.
+    fn request(&mut self, seen: &Seen, request: &Request) -> Plan;
+
+    /// Called before every second of work: on what it runs.
+    fn run(&mut self, seen: &Seen, step: &Step) -> &Configuration;
+
+    /// Whether the last answer of [`Policy::run`] is slower than it would be in a cold device.
+    fn throttles(&self) -> bool {
+        false
+    }
+
+    /// A step is done. How long reading weights back took before it, and what energy, where they had to be.
+    fn done(&mut self, seen: &Seen, took_s: f64, reload: Option<(f64, f64)>) {
+        let _ = (seen, took_s, reload);
+    }
+
+    /// Called when a step is done: when memory is to be given back while nothing is asked for.
+    fn rest(&mut self, seen: &Seen) -> Rest;
+
+    /// The next step came after so many seconds.
+    fn woken(&mut self, seen: &Seen, after_s: f64) {
+        let _ = (seen, after_s);
+    }
+}
+
+/// What only the oracle may look at.
+pub(crate) struct Omniscience<'a> {
+    pub(crate) physics: Physics<'a>,
+    pub(crate) ambient_c: f64,
+}
+
+/// The policy of a name on a processor that its kernel describes so.
+pub(crate) fn policy(name: Name, topology: &Topology, seed: u64, all: &Omniscience<'_>) -> Box<dyn Policy> {
+    match name {
+        Name::None => Box::new(fixed::Fixed::new(topology, false)),
+        Name::Os => Box::new(fixed::Fixed::new(topology, true)),
+        Name::Seed => Box::new(seed::Seed::new(topology, seed)),
+        Name::Ours => Box::new(ours::Ours::new(topology, seed, false)),
+        Name::OursTiers => Box::new(ours::Ours::new(topology, seed, true)),
+        Name::Oracle => Box::new(oracle::Oracle::new(topology, seed, all)),
+    }
+}
+
+/// Which steps are fast where a policy decides by lot, as the seed does: every other one, the same ones for all policies.
+pub(crate) fn is_fast_by_lot(seed: u64, number: usize) -> bool {
+    fastrand::Rng::with_seed(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).bool()
+}
+
+/// Work of a phase.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Work {
+    pub(crate) phase: Phase,
+    pub(crate) amount: f64,
+}
+
+/// Kinds of events that end an idle stretch.
+pub(crate) fn is_step(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Step { .. })
+}
