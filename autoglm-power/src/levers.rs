@@ -167,7 +167,9 @@ impl Levers {
                         place.clusters.iter().for_each(|cluster| clamped[*cluster] = false);
                     }
                 }
-                None => self.let_go(*tid),
+                None => {
+                    self.let_go(*tid);
+                }
             }
         }
         for (idx, share) in shares.iter().enumerate() {
@@ -191,12 +193,13 @@ impl Levers {
         applied
     }
 
-    /// Puts everything back: clamps, cores, then files.
+    /// Puts everything back: clamps, cores, then files. What does not go back now is tried again the next time.
     pub fn restore(&mut self) {
         for tid in self.before.keys().copied().collect::<Vec<_>>() {
-            self.let_go(tid);
+            if self.let_go(tid) {
+                self.before.remove(&tid);
+            }
         }
-        self.before.clear();
         if let Some(knobs) = &self.knobs {
             knobs.restore();
         }
@@ -223,11 +226,14 @@ impl Levers {
         }
     }
 
-    /// Keeps what each thread has before anything is moved on it, and says which threads there are.
+    /// Keeps what each thread has before anything is moved on it, and says which threads there are. One that has ended
+    /// is forgotten, since its number may be given to another one.
     fn remember(&mut self, tids: &[i32]) -> Vec<i32> {
         let mut all: Vec<i32> = Vec::new();
         for tid in tids.iter().map(|tid| if *tid == 0 { self.threads.own() } else { *tid }) {
-            if !all.contains(&tid) {
+            if self.threads.affinity(tid).is_err_and(|error| has_ended(&error)) {
+                self.before.remove(&tid);
+            } else if !all.contains(&tid) {
                 all.push(tid);
                 self.before.entry(tid).or_insert_with(|| Before::of(self.threads.as_ref(), tid));
             }
@@ -269,29 +275,40 @@ impl Levers {
             return false;
         }
         if self.before.get(&tid).is_none_or(|before| before.clamp.is_none()) {
+            // What is not known could not be put back.
+            self.complain(Complaint::Lever { lever: Lever::Clamp, obstacle: Obstacle::Denied });
             return false;
         }
-        let clamped = self.threads.set_clamp(tid, Some(max));
-        if let Err(error) = &clamped {
-            self.complain_of(Lever::Clamp, error);
-        }
-        clamped.is_ok()
-    }
-
-    fn unclamp(&mut self, tid: i32) {
-        let Some(before) = self.before.get(&tid).filter(|_| self.clamp.is_none()) else { return };
-        if let Err(error) = before.unclamp(self.threads.as_mut(), tid) {
-            self.complain_of(Lever::Clamp, &error);
+        match self.threads.set_clamp(tid, Some(max)) {
+            Ok(()) => true,
+            // It asks for no clock any more.
+            Err(error) if has_ended(&error) => true,
+            Err(error) => {
+                self.complain_of(Lever::Clamp, &error);
+                false
+            }
         }
     }
 
-    /// Gives a thread back what it had.
-    fn let_go(&mut self, tid: i32) {
-        self.unclamp(tid);
-        let Some(before) = self.before.get(&tid) else { return };
-        if let Err(error) = before.unpin(self.threads.as_mut(), tid) {
-            self.complain_of(Lever::Affinity, &error);
-        }
+    /// Whether a thread has the clamp that it came with.
+    fn unclamp(&mut self, tid: i32) -> bool {
+        let Some(before) = self.before.get(&tid).filter(|_| self.clamp.is_none()) else { return true };
+        let unclamped = before.unclamp(self.threads.as_mut(), tid);
+        self.is_back(Lever::Clamp, &unclamped)
+    }
+
+    /// Whether a thread has everything that it came with, or is no more.
+    fn let_go(&mut self, tid: i32) -> bool {
+        let unclamped = self.unclamp(tid);
+        let Some(before) = self.before.get(&tid) else { return true };
+        let unpinned = before.unpin(self.threads.as_mut(), tid);
+        self.is_back(Lever::Affinity, &unpinned) && unclamped
+    }
+
+    fn is_back(&mut self, lever: Lever, result: &std::io::Result<()>) -> bool {
+        let Err(error) = result else { return true };
+        self.complain_of(lever, error);
+        has_ended(error)
     }
 
     fn cap(&mut self, cluster: usize, khz: u32) -> bool {

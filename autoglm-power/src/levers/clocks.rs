@@ -1,7 +1,7 @@
 //! Clocks, governors, cooling devices and fans: what may be asked of each.
 
 use super::knob::{CPUFREQ, Knob, MANUAL, THERMAL};
-use super::knobs::{Held, Knobs};
+use super::knobs::Knobs;
 use crate::{Error, Result, Tree};
 
 impl Knobs {
@@ -76,16 +76,10 @@ impl Knobs {
         }
         let turned = held.set(fan, &pwm.to_string());
         if turned.is_err() {
-            give_back(&mut held, fan, mode);
+            held.put_back(fan);
         }
         turned
     }
-}
-
-/// Gives a fan back to its controller.
-fn give_back(held: &mut Held, fan: Knob, mode: Knob) {
-    held.put_back(fan);
-    held.put_back(mode);
 }
 
 fn refused(tree: &Tree, knob: Knob, value: &str, why: &'static str) -> Error {

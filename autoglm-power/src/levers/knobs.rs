@@ -87,7 +87,7 @@ impl Knobs {
         self.held().entries.iter().map(|entry| entry.knob).collect()
     }
 
-    /// Puts one knob back, if it was changed.
+    /// Puts one knob back, if it was changed: a fan with its mode.
     pub fn put_back(&self, knob: Knob) {
         self.held().put_back(knob);
     }
@@ -222,8 +222,15 @@ impl Held {
         found
     }
 
+    /// Puts a knob back; a fan's speed and mode together, since either is nothing without the other.
     pub(super) fn put_back(&mut self, knob: Knob) {
-        self.put_back_where(|entry| entry.knob == knob);
+        let together = match knob {
+            Knob::Fan { hwmon, channel } | Knob::FanMode { hwmon, channel } => {
+                [Knob::Fan { hwmon, channel }, Knob::FanMode { hwmon, channel }]
+            }
+            knob => [knob, knob],
+        };
+        self.put_back_where(|entry| together.contains(&entry.knob));
     }
 
     pub(super) fn restore(&mut self) {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::levers::Lever;
 use crate::levers::tests::phone::{CLOCKS, KNOBS, POLICIES, Phone};
 
 fn open(phone: &Phone) -> Knobs {
@@ -240,6 +241,19 @@ fn a_fan_whose_speed_cannot_be_set_stays_with_its_controller() {
 }
 
 #[test]
+fn a_fan_and_its_mode_are_put_back_together() {
+    let phone = Phone::new();
+    let before = phone.texts();
+    let knobs = open(&phone);
+    for knob in [MODE, FAN] {
+        knobs.fan(0, 1, 200).unwrap();
+        knobs.put_back(knob);
+        assert_eq!(phone.texts(), before);
+        assert_eq!(knobs.changed(), []);
+    }
+}
+
+#[test]
 fn values_that_the_device_does_not_have_are_refused_and_nothing_is_written() {
     let phone = Phone::new();
     let before = phone.texts();
@@ -321,6 +335,11 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// A fan's two files come and go together.
+fn with_its_device(knob: Knob) -> Vec<Knob> {
+    if knob.lever() == Lever::Fan { vec![FAN, MODE] } else { vec![knob] }
+}
+
 /// A value that [`event`] never asks for.
 fn of_somebody_else(knob: Knob, value: u8) -> String {
     match knob {
@@ -333,7 +352,7 @@ fn of_somebody_else(knob: Knob, value: u8) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(crate::levers::tests::cases()))]
 
     #[test]
     fn whatever_happens_all_knobs_end_as_nobody_here_had_been(events in proptest::collection::vec(event(), 1..40)) {
@@ -368,11 +387,13 @@ proptest! {
                     }
                 }
                 Event::WriteProtect(idx, protect) => {
-                    if phone.path(KNOBS[idx]).exists() {
-                        phone.write_protect(KNOBS[idx], protect);
+                    for knob in with_its_device(KNOBS[idx]).into_iter().filter(|knob| phone.path(*knob).exists()) {
+                        phone.write_protect(knob, protect);
                     }
                 }
-                Event::Hide(idx, hide) => phone.hide(KNOBS[idx], hide),
+                Event::Hide(idx, hide) => {
+                    with_its_device(KNOBS[idx]).into_iter().for_each(|knob| phone.hide(knob, hide));
+                }
                 Event::Die => {
                     die(knobs);
                     knobs = open(&phone);
