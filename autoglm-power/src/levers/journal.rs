@@ -145,7 +145,10 @@ impl Journal {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let written = if entries.is_empty() { absent(&self.path) } else { self.replace(&self.text(entries)) };
+        let written = match entries {
+            [] => absent(&self.path).and_then(|()| absent(&self.unfinished())),
+            _ => self.replace(&self.text(entries)),
+        };
         // A name is on the disk, and off it, when its folder is.
         #[cfg(unix)]
         let written = written.and_then(|()| File::open(folder)?.sync_all());
@@ -155,8 +158,7 @@ impl Journal {
     }
 
     fn replace(&self, text: &str) -> std::io::Result<()> {
-        // One name is enough, since the lock lets only one process write, and one that was killed leaves one file.
-        let unfinished = self.path.with_added_extension("unfinished");
+        let unfinished = self.unfinished();
         absent(&unfinished)?;
         let mut options = OpenOptions::new();
         // Never through a link that somebody put there.
@@ -167,6 +169,11 @@ impl Journal {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&unfinished, &self.path)
+    }
+
+    /// One name is enough, since the lock lets only one process write, and one that was killed leaves one file.
+    fn unfinished(&self) -> PathBuf {
+        self.path.with_added_extension("unfinished")
     }
 
     fn text(&self, entries: &[Entry]) -> String {
