@@ -4,6 +4,7 @@
 //! `AUTOGLM_KILLS` says how often it is killed, ten times otherwise. The processes are this test itself, told by the
 //! environment what to do.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "all of it is a test, whose files and processes are its own")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
