@@ -145,7 +145,8 @@ impl Levers {
     /// are, and what an earlier configuration held that this one does not is let go.
     ///
     /// A clamp is `capacity × clock / highest clock` of the cluster. Whether the kernel honours it, only the measured
-    /// speed tells.
+    /// speed tells; see [`Levers::give_up_clamps`]. Threads that a named one starts afterwards inherit its cores and its
+    /// clamp, and keep them.
     pub fn apply(&mut self, configuration: &Configuration, tids: &[i32]) -> Applied {
         let (shares, clusters) = (&configuration.shares, self.topology.clusters.len());
         if shares.len() != clusters {
@@ -191,6 +192,15 @@ impl Levers {
             };
         }
         applied
+    }
+
+    /// Takes all clamps off and sets no more, so that the next configuration is held by caps: for when a clamp was set
+    /// and the measured speed did not follow.
+    pub fn give_up_clamps(&mut self) {
+        for tid in self.before.keys().copied().collect::<Vec<_>>() {
+            self.unclamp(tid);
+        }
+        self.clamp.get_or_insert(Obstacle::NoEffect);
     }
 
     /// Puts everything back: clamps, cores, then files. What does not go back now is tried again the next time.
@@ -249,15 +259,18 @@ impl Levers {
     }
 
     fn pin(&mut self, tid: i32, place: &Place) -> bool {
-        let Some(before) = self.before.get(&tid) else { return false };
-        if before.affinity.is_none() {
+        let Some(before) = self.before.get(&tid).and_then(|before| before.affinity.as_ref()) else {
             // What is not known could not be put back.
-            if let Some(obstacle) = self.affinity.clone() {
-                self.complain(Complaint::Lever { lever: Lever::Affinity, obstacle });
-            }
+            let obstacle = self.affinity.clone().unwrap_or(Obstacle::Denied);
+            self.complain(Complaint::Lever { lever: Lever::Affinity, obstacle });
             return false;
-        }
-        let pinned = self.threads.pin(tid, &place.cores);
+        };
+        // Cores that somebody kept a thread off are not for it.
+        let cores: Vec<usize> = place.cores.iter().copied().filter(|core| before.contains(core)).collect();
+        let pinned = match cores[..] {
+            [] => Err(std::io::ErrorKind::PermissionDenied.into()),
+            _ => self.threads.pin(tid, &cores),
+        };
         if let Err(error) = &pinned {
             self.complain_of(Lever::Affinity, error);
         }
@@ -292,7 +305,9 @@ impl Levers {
 
     /// Whether a thread has the clamp that it came with.
     fn unclamp(&mut self, tid: i32) -> bool {
-        let Some(before) = self.before.get(&tid).filter(|_| self.clamp.is_none()) else { return true };
+        // Where there never were clamps there is none to take off; those that were given up may still be on.
+        let was_there = matches!(self.clamp, None | Some(Obstacle::NoEffect));
+        let Some(before) = self.before.get(&tid).filter(|_| was_there) else { return true };
         let unclamped = before.unclamp(self.threads.as_mut(), tid);
         self.is_back(Lever::Clamp, &unclamped)
     }

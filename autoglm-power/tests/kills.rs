@@ -10,6 +10,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use autoglm_power::levers::Knobs;
@@ -132,6 +134,20 @@ fn play(role: &str, folder: &Path) -> ! {
                 std::thread::park();
             }
         }
+        "handle" => {
+            let told = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&told)).expect("a handler");
+            let knobs = open();
+            knobs.restore_on_signals().expect("signals");
+            knobs.fan(2, 1, 255).expect("a speed");
+            say();
+            while !told.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(!knobs.changed().is_empty(), "knobs are put back while they are used");
+            drop(knobs);
+            std::process::exit(7);
+        }
         "abort" => {
             extern "C" fn in_the_middle() {
                 panic!("where nothing unwinds");
@@ -203,6 +219,13 @@ fn a_signal_that_is_ignored_stays_so() {
     std::thread::sleep(Duration::from_millis(50));
     assert!(child.try_wait().unwrap().is_none(), "it has ended");
     assert_eq!(kill("TERM", &mut child).signal(), Some(15));
+    assert_eq!((device.changed(), device.left()), (vec![], vec![]));
+}
+
+#[test]
+fn a_signal_that_somebody_handles_is_theirs() {
+    let device = Device::new();
+    assert_eq!(kill("TERM", &mut device.child("handle")).code(), Some(7));
     assert_eq!((device.changed(), device.left()), (vec![], vec![]));
 }
 

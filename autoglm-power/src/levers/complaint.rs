@@ -46,6 +46,8 @@ pub enum Obstacle {
     Refused,
     /// There is no file for it.
     Missing,
+    /// It was moved, and the speed did not follow.
+    NoEffect,
     /// Nobody opened the files for it, which is a choice: they move something for all processes.
     NotOpened,
     /// The thread has ended.
@@ -78,6 +80,7 @@ impl fmt::Display for Obstacle {
             Self::Denied => "not permitted",
             Self::Refused => "the system does not take it",
             Self::Missing => "no file for it",
+            Self::NoEffect => "it has no effect",
             Self::NotOpened => "not asked for",
             Self::Ended => "the thread has ended",
             Self::Other(reason) => reason,

@@ -1,6 +1,6 @@
 //! Ways of ending that run no destructors: signals, and panics that abort.
 
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, Once, PoisonError, TryLockError, Weak};
 
 use super::knobs::{Held, Knobs};
 use crate::{Error, Result};
@@ -98,7 +98,7 @@ fn listen() -> std::io::Result<()> {
         for signal in signals.forever() {
             let members = members(&ON_SIGNAL);
             // They stay locked, so that nobody changes anything before the end.
-            let mut held: Vec<MutexGuard<'_, Held>> =
+            let mut held: Vec<std::sync::MutexGuard<'_, Held>> =
                 members.iter().map(|held| held.lock().unwrap_or_else(PoisonError::into_inner)).collect();
             for held in &mut held {
                 held.restore();

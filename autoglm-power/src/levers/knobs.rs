@@ -12,10 +12,13 @@ use super::{Complaint, Obstacle};
 use crate::{Error, Result, Tree};
 
 /// Changes files of the kernel, and puts back what they held: when it is dropped, on request when a signal ends the
-/// process or it panics, and otherwise when the next one is opened on the same journal.
+/// process or it panics, and otherwise, as after `SIGKILL` or [`std::process::exit`], when the next one is opened on the
+/// same journal.
 ///
 /// What somebody else wrote in between is left as they want it. One process at a time holds a journal; a device should
-/// have one, since processes with different ones know nothing of each other.
+/// have one, since processes with different ones know nothing of each other. It has to outlive the process and not the
+/// system, whose start resets all knobs; `/run` is a place for it. Whoever can write there can have these knobs, and no
+/// other files, changed, so it should belong to the same user as the process.
 #[derive(Debug)]
 pub struct Knobs {
     pub(super) held: Arc<Mutex<Held>>,

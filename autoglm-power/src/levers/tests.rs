@@ -117,6 +117,37 @@ fn without_clamps_and_files_clocks_stay_and_that_is_told_once() {
 }
 
 #[test]
+fn clamps_that_do_nothing_are_given_up_for_caps() {
+    let (phone, scheduler) = (Phone::new(), Scheduler::new(&TIDS));
+    let (files, threads) = (phone.texts(), scheduler.state());
+    let mut levers = levers(&phone, &scheduler).with_knobs(phone.journal());
+    let slow = configuration([(0, 0), (0, 0), (2, 1)]);
+    assert_eq!(levers.apply(&slow, &TIDS[..2]).holds[2], Hold::By(Lever::Clamp));
+    levers.give_up_clamps();
+    assert_eq!((scheduler.of(11).1, scheduler.of(12).1), (900, WHOLE));
+    assert_eq!(levers.apply(&slow, &TIDS[..2]).holds[2], Hold::By(Lever::Cap));
+    let told = Complaint::Lever { lever: Lever::Clamp, obstacle: Obstacle::NoEffect };
+    assert_eq!(levers.take_complaints(), [told]);
+    drop(levers);
+    assert_eq!((phone.texts(), scheduler.state()), (files, threads));
+}
+
+#[test]
+fn a_thread_that_somebody_kept_off_some_cores_stays_off_them() {
+    let (phone, mut scheduler) = (Phone::new(), Scheduler::new(&TIDS));
+    scheduler.pin(11, &[0, 1, 6]).unwrap();
+    scheduler.pin(12, &[0, 1]).unwrap();
+    let threads = scheduler.state();
+    let mut levers = levers(&phone, &scheduler);
+    assert_eq!(levers.apply(&configuration([(0, 0), (0, 0), (2, 2)]), &TIDS[..3]).pinned, 2);
+    assert_eq!((scheduler.of(11).0, scheduler.of(12).0, scheduler.of(13).0), (vec![6], vec![0, 1], vec![6, 7]));
+    let told = Complaint::Lever { lever: Lever::Affinity, obstacle: Obstacle::Denied };
+    assert_eq!(levers.take_complaints(), [told]);
+    drop(levers);
+    assert_eq!(scheduler.state(), threads);
+}
+
+#[test]
 fn a_container_that_shows_and_allows_nothing_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let scheduler = Scheduler::new(&[]);
@@ -214,6 +245,7 @@ enum Event {
     End(usize),
     Else(usize, u32),
     WriteProtect(usize, bool),
+    GiveUp,
     Restore,
 }
 
@@ -226,6 +258,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..4_usize).prop_map(Event::End),
         1 => (0..3_usize, 600_000..600_009_u32).prop_map(|(policy, khz)| Event::Else(policy, khz)),
         1 => (0..6_usize, any::<bool>()).prop_map(|(knob, protect)| Event::WriteProtect(knob, protect)),
+        1 => Just(Event::GiveUp),
         1 => Just(Event::Restore),
     ]
 }
@@ -262,6 +295,7 @@ proptest! {
                     }
                 }
                 Event::WriteProtect(idx, protect) => phone.write_protect(KNOBS[idx], protect),
+                Event::GiveUp => levers.give_up_clamps(),
                 Event::Restore => levers.restore(),
             }
         }
