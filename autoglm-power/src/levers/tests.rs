@@ -15,7 +15,7 @@ use scheduler::Scheduler;
 /// How many sequences of events a property is tried on: each brings some journals to the disk. `PROPTEST_CASES` asks
 /// for more.
 pub(crate) fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").map_or(16, |cases| cases.parse().expect("a number"))
+    std::env::var("PROPTEST_CASES").map_or(8, |cases| cases.parse().expect("a number"))
 }
 
 fn configuration(shares: [(usize, usize); 3]) -> Configuration {
