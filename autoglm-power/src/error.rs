@@ -55,4 +55,49 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// Another process that lives has files of the kernel changed.
+    #[error("{} is held by another process", .path.display())]
+    Busy {
+        /// The file by whose lock that shows.
+        path: PathBuf,
+    },
+    /// A journal of changed files that cannot be relied on. Nothing in it is written anywhere, and nothing is changed
+    /// as long as it is there: what the files held before is known to nobody else.
+    #[error("line {line} of the journal {}, {got:?}, {why}; it has to be removed by hand", .path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        line: usize,
+        /// The beginning of the line.
+        got: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A value that is not written to a file of the kernel.
+    #[error("{value:?} is not written to {}: {why}", .path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Signals that cannot be listened to.
+    #[error("cannot listen to the signals that end a process")]
+    Signals {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A pace that nobody can keep.
+    #[error("a pace of {got} is outside of {lowest} to {highest}")]
+    Pace {
+        /// The pace.
+        got: f64,
+        /// The slowest there is.
+        lowest: f64,
+        /// The fastest there is.
+        highest: f64,
+    },
 }

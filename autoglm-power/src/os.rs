@@ -1,1 +1,10 @@
 //! Calls to the operating system that the standard library has no word for: the only `unsafe` of this crate.
+
+#[cfg(unix)]
+pub(crate) mod disposition;
+pub(crate) mod lock;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod sched;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "os/no_sched.rs"]
+pub(crate) mod sched;
