@@ -8,6 +8,7 @@ pub(super) struct Counter {
     most_w: f64,
     last: Option<(u64, Duration)>,
     watts: Option<f64>,
+    doubtful: bool,
 }
 
 /// Counters are brought up to date every millisecond (RAPL) to every hundredth (cards): over a shorter time than this,
@@ -17,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 impl Counter {
     /// A counter of something that never takes more than `most_w` watts.
     pub(super) fn new(most_w: f64) -> Self {
-        Self { most_w, last: None, watts: None }
+        Self { most_w, last: None, watts: None, doubtful: false }
     }
 
     /// The mean watts since the reading before, which is answered again when this one follows too soon to tell.
@@ -34,12 +35,18 @@ impl Counter {
         }
         let last = self.last.replace((microjoules, now));
         self.watts = last.and_then(|last| self.between(last, (microjoules, now), range));
+        self.doubtful = last.is_some() && self.watts.is_none();
         self.watts
+    }
+
+    /// Whether the last answer was none though there was a reading before.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     /// Forgets the reading before, of a counter that was not to be read in between.
     pub(super) fn forget(&mut self) {
-        (self.last, self.watts) = (None, None);
+        *self = Self::new(self.most_w);
     }
 
     fn between(&self, (from, then): (u64, Duration), (to, now): (u64, Duration), range: Option<u64>) -> Option<f64> {

@@ -90,7 +90,13 @@ impl Powercap {
             return None;
         };
         match u64::try_from(energy) {
-            Ok(energy) if range.is_none_or(|range| energy <= range) => counter.watts(energy, range, now),
+            Ok(energy) if range.is_none_or(|range| energy <= range) => {
+                let watts = counter.watts(energy, range, now);
+                if counter.is_doubtful() {
+                    files.complain(&path, &energy, "is not what a counter can have come to since it was last read");
+                }
+                watts
+            }
             _ => {
                 files.complain(&path, &energy, "is outside the range of its counter");
                 counter.forget();

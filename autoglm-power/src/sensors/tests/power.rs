@@ -177,6 +177,17 @@ fn a_doubtful_counter_says_nothing() {
 }
 
 #[test]
+fn a_counter_that_does_not_count_is_complained_of_once() {
+    let device = pc();
+    let mut sensors = device.sensors();
+    for second in 0..3 {
+        assert_eq!(sensors.read(seconds(second)).power_w, None);
+        let complaints = sensors.take_complaints();
+        assert_eq!(complaints.len(), usize::from(second == 1), "{complaints:?}");
+    }
+}
+
+#[test]
 fn a_counter_that_is_asked_too_rarely_says_nothing_and_then_goes_on() {
     let device = Device::bare();
     device.rapl("intel-rapl:0", "package-0", 0, RANGE);
@@ -203,7 +214,10 @@ fn packages_are_summed_with_their_memory_and_without_their_parts() {
     }
     assert_near(sensors.read(seconds(1)).power_w, 99.0);
     // One package alone is not the machine.
-    device.energy("intel-rapl:0", 80_000_000).make_unreadable("sys/class/powercap/intel-rapl:1/energy_uj");
+    for (zone, joules) in [("0", 80), ("0:1", 8), ("1:0", 10)] {
+        device.energy(&format!("intel-rapl:{zone}"), joules * 1_000_000);
+    }
+    device.make_unreadable("sys/class/powercap/intel-rapl:1/energy_uj");
     assert_eq!(sensors.read(seconds(2)).power_w, None);
     assert!(
         matches!(&sensors.take_complaints()[..], [Error::Read { path, .. }] if path.ends_with("intel-rapl:1/energy_uj"))

@@ -13,6 +13,10 @@ const PROCESSOR_C: f64 = 10.0;
 /// How far, in W and as a factor, the power must have moved meanwhile, for a sensor of the processor.
 const POWER: (f64, f64) = (1.0, 1.5);
 
+/// From where on a sensor that stands still is believed, in thousandths of a degree: of the processor, and of the body. One
+/// that throttles is held at its limit, to the degree, and to believe a wrong one this high errs on the cool side.
+const HOT: (i64, i64) = (80_000, 45_000);
+
 /// What else a device did while one sensor did not move.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Surroundings {
@@ -99,14 +103,14 @@ impl Stillness {
             self.away_since = if is_away { self.away_since.or(Some(now)) } else { None };
         }
 
-        let (time, readings) = if self.quick { QUICK } else { SLOW };
+        let ((time, readings), hot) = if self.quick { (QUICK, HOT.0) } else { (SLOW, HOT.1) };
         let long = now.saturating_sub(self.since) >= time && self.readings >= readings;
         let moved = if self.quick {
             self.others.moved(OTHERS_C, 0.0) || self.power.moved(POWER.0, POWER.1)
         } else {
             self.away_since.is_some_and(|away| now.saturating_sub(away) >= SLOW.0)
         };
-        let found = long && moved && !self.stuck;
+        let found = long && moved && !self.stuck && self.reading.is_some_and(|reading| reading < hot);
         self.stuck |= found;
         found
     }
@@ -140,9 +144,13 @@ mod tests {
 
     /// The second at which a sensor that reads the same every `step` seconds is found to be stuck, within two hours.
     fn found(quick: bool, step: usize, surroundings: impl Fn(u64) -> Surroundings) -> Option<u64> {
+        found_at(40_000, quick, step, surroundings)
+    }
+
+    fn found_at(reading: i64, quick: bool, step: usize, surroundings: impl Fn(u64) -> Surroundings) -> Option<u64> {
         let mut still = Stillness::new(quick);
         (0..7200).step_by(step).find(|&second| {
-            still.read(40_000, Duration::from_secs(second));
+            still.read(reading, Duration::from_secs(second));
             still.compare(surroundings(second), Duration::from_secs(second))
         })
     }
@@ -168,6 +176,16 @@ mod tests {
         assert_eq!(found(false, 1, |s| processor(if s < 100 { 40.0 } else { 50.0 })), Some(700));
         assert_eq!(found(false, 1, |s| processor(if s % 600 < 599 { 60.0 } else { 40.0 })), None);
         assert_eq!(found(false, 1, |s| others(40.0 + (s % 30) as f64)), None);
+    }
+
+    #[test]
+    fn a_hot_sensor_that_stands_still_is_believed() {
+        for (reading, second) in [(79_999, Some(60)), (80_000, None), (100_000, None)] {
+            assert_eq!(found_at(reading, true, 1, |s| others(30.0 + s.min(20) as f64)), second, "{reading}");
+        }
+        for (reading, second) in [(44_999, Some(601)), (45_000, None)] {
+            assert_eq!(found_at(reading, false, 1, |s| processor(30.0 + 60.0 * s.min(1) as f64)), second, "{reading}");
+        }
     }
 
     #[test]
