@@ -83,8 +83,10 @@ fn rails_are_summed_where_none_feeds_the_others() {
 }
 
 #[test]
-fn a_monitor_that_multiplies_by_itself_is_believed() {
+fn a_monitor_that_multiplies_by_itself_is_believed_and_other_chips_are_no_monitors() {
     let device = Device::bare();
+    // A charger tells its battery's voltage and current in the same files.
+    device.set_all("sys/class/hwmon/hwmon1", &[("name", "BAT0"), ("in1_input", "12000"), ("curr1_input", "900")]);
     let files = [("name", "ina226"), ("in1_input", "12000"), ("curr1_input", "1"), ("power1_input", "7500000")];
     device.set_all("sys/class/hwmon/hwmon0", &files);
     assert_near(device.read().power_w, 7.5);
@@ -157,6 +159,26 @@ fn cores_that_are_offline_are_in_no_cluster() {
     assert_eq!(device.topology().clusters.len(), 1);
     device.remove(&format!("{CPU}/online"));
     assert_eq!(device.topology().cores(), 7, "all possible ones but core 1");
+}
+
+#[test]
+fn clocks_are_in_order_and_named_once_and_a_core_is_in_one_cluster() {
+    let device = Device::bare();
+    device.set(&format!("{CPU}/online"), "0-3");
+    device.policy(&[0, 1, 2], "1500000 500000 0 1500000 4294967295", None).policy(&[2, 3], "2000000", None);
+    device.set(&format!("{CPU}/cpufreq/policy2/affected_cpus"), "1-3");
+    let topology = device.topology();
+    let cores: Vec<_> = topology.clusters.iter().map(|cluster| cluster.cores.clone()).collect();
+    assert_eq!(cores, [vec![0, 1, 2], vec![3]]);
+    assert_eq!(topology.clusters[0].clocks_khz, [500_000, 1_500_000]);
+}
+
+#[test]
+fn the_capacity_decides_which_cluster_is_the_slower() {
+    let device = Device::bare();
+    device.set(&format!("{CPU}/online"), "0-3");
+    device.policy(&[0, 1], "300000 2000000", Some(1024)).policy(&[2, 3], "500000 2200000", Some(400));
+    assert_eq!(device.topology().clusters[0].cores, [2, 3]);
 }
 
 #[test]
