@@ -38,7 +38,7 @@ const AVERAGE_S: f64 = 60.0;
 pub(super) struct Temperatures {
     /// The skin, or the board where no sensor is called skin, or the battery where that is hotter.
     pub(super) body_c: Option<f64>,
-    /// The hottest zone of the processor.
+    /// The hottest zone of the processor, and the firmware's where it has none.
     pub(super) junction_c: Option<f64>,
 }
 
@@ -80,10 +80,13 @@ impl Thermal {
 
         let hottest =
             |part: Part| self.zones.iter().filter(|z| z.part == part).filter_map(|z| z.degrees(now)).reduce(f64::max);
+        // A constant of the firmware's must not stand in for a sensor of the processor that has fallen silent.
+        let has_processor = self.zones.iter().any(|zone| zone.part == Part::Processor);
+        let firmware = || hottest(Part::Firmware).filter(|_| !has_processor);
         let skin = hottest(Part::Skin).or_else(|| hottest(Part::Board));
         Temperatures {
             body_c: [skin, hottest(Part::Battery)].into_iter().flatten().reduce(f64::max),
-            junction_c: hottest(Part::Processor).or_else(|| hottest(Part::Firmware)),
+            junction_c: hottest(Part::Processor).or_else(firmware),
         }
     }
 

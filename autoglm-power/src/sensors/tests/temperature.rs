@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::device::{Device, assert_near, pixel};
+use super::device::{Device, assert_near, pc, pixel};
 use crate::Error;
 use crate::sensors::Sensors;
 
@@ -114,6 +114,58 @@ fn a_device_s_only_sensor_is_stuck_where_its_power_moves() {
     device.set(&format!("{battery}/power_now"), "9000000");
     read(&mut sensors, 120);
     assert_eq!(read(&mut sensors, 121).1, None);
+}
+
+#[test]
+fn another_source_of_power_is_no_move_of_it() {
+    let device = pc();
+    device.remove("sys/class/thermal").zone(0, "cpu-thermal", "40000");
+    let battery = "sys/class/power_supply/BAT0";
+    device.set_all(battery, &[("type", "Battery"), ("status", "Discharging"), ("power_now", "18000000")]);
+    let mut sensors = device.sensors();
+    for second in 0..200 {
+        if second == 30 {
+            device.set(&format!("{battery}/status"), "Charging");
+        }
+        device.energy("intel-rapl:0", second * 10_000_000);
+        assert_eq!(read(&mut sensors, second).1, Some(40.0), "{second}");
+    }
+}
+
+#[test]
+fn the_firmware_does_not_stand_in_for_a_processor_s_sensor() {
+    let device = Device::bare();
+    device.zone(0, "acpitz", "90000").zone(1, "x86_pkg_temp", "58000");
+    assert_eq!(device.read().junction_c, Some(58.0));
+    device.make_unreadable("sys/class/thermal/thermal_zone1/temp");
+    assert_eq!(device.read().junction_c, None);
+    device.remove("sys/class/thermal/thermal_zone1");
+    assert_eq!(device.read().junction_c, Some(90.0));
+}
+
+#[test]
+fn a_zone_that_loses_its_temperature_has_none() {
+    let device = pixel();
+    let mut sensors = device.sensors();
+    assert_eq!(read(&mut sensors, 0).1, Some(52.0));
+    device.remove("sys/class/thermal/thermal_zone0/temp");
+    assert_eq!(read(&mut sensors, 1).1, Some(47.5));
+    device.temp(0, "53000");
+    assert_eq!(read(&mut sensors, 2).1, Some(53.0));
+}
+
+#[test]
+fn a_battery_that_stands_still_beside_a_processor_that_is_hot_on_average_is_stuck() {
+    let device = Device::bare();
+    device.zone(0, "battery", "31000").zone(1, "cpu-thermal", "42000");
+    let mut sensors = device.sensors();
+    assert_eq!(read(&mut sensors, 0).0, Some(31.0));
+    // Half a minute each way: every other look finds the processor as cool as it was.
+    for second in (10..1000).step_by(10) {
+        device.temp(1, if second / 30 % 2 == 0 { "82000" } else { "42000" });
+        read(&mut sensors, second);
+    }
+    assert_eq!(read(&mut sensors, 1000).0, None);
 }
 
 #[test]
