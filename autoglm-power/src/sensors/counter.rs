@@ -11,8 +11,8 @@ pub(super) struct Counter {
     doubtful: bool,
 }
 
-/// Counters are brought up to date every millisecond (RAPL) to every hundredth (cards): over a shorter time than this,
-/// what is read is when they were.
+/// Counters are brought up to date in steps, RAPL's of a millisecond and those of cards of longer: over a shorter time than
+/// this, what is read is when they were.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Counter {

@@ -19,7 +19,8 @@ const MOST_RPM: i64 = 50_000;
 
 /// Rails that feed the whole board: `POM_5V_IN` is an older Jetson's name for `VDD_IN`.
 const WHOLE: &[&str] = &["VDD_IN", "POM_5V_IN"];
-/// A rail that hangs behind another one, and is not counted beside it: on a Jetson AGX Orin, memory behind the 5 V system.
+/// A rail that is taken to hang behind another one, and is not counted beside it: on a Jetson AGX Orin, memory behind the
+/// 5 V system.
 const BEHIND: &[(&str, &str)] = &[("VDDQ_VDD2_1V8AO", "VIN_SYS_5V0")];
 
 /// One rail with a monitor.
