@@ -29,6 +29,23 @@ impl Configuration {
         Self { shares: topology.clusters.iter().map(share).collect() }
     }
 
+    /// All but the slowest cluster, or all where there is one, at their highest clocks: what a runtime takes that knows
+    /// nothing else.
+    #[must_use]
+    pub fn big_cores(topology: &Topology) -> Self {
+        let mut big = Self::highest(topology);
+        if let [slowest, _, ..] = big.shares.as_mut_slice() {
+            slowest.cores = 0;
+        }
+        big
+    }
+
+    /// The same cores at their lowest clocks.
+    #[must_use]
+    pub fn lowest_clocks(&self) -> Self {
+        Self { shares: self.shares.iter().map(|share| Share { clock: 0, ..*share }).collect() }
+    }
+
     /// Threads that it takes, one per core.
     #[must_use]
     pub fn threads(&self) -> usize {

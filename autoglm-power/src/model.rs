@@ -12,7 +12,7 @@ mod policy;
 mod simulation;
 mod trace;
 
-pub use assumptions::Assumptions;
+pub use assumptions::{Assumptions, Swept};
 pub use device::{ClusterTable, Device, Idle, Memory, PROFILES, Thermal};
 pub use outcome::{Comparison, Outcome, Sample};
 pub use policy::{Name, Plan, Policy, Request, Rest, Seen, Step};

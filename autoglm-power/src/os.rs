@@ -8,3 +8,6 @@ pub(crate) mod sched;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[path = "os/no_sched.rs"]
 pub(crate) mod sched;
+// Also built for tests, which prove that a device without these functions goes on without them.
+#[cfg(any(target_os = "android", all(test, target_os = "linux")))]
+pub(crate) mod android;

@@ -95,9 +95,8 @@ impl Budgeter {
         }
         let left = self.left_j();
         let text_j = text_tokens * self.per_text_j;
-        let costs = |share: f64, tokens: f64| {
-            visual_tokens * share * self.per_visual_j + text_j + tokens * self.per_new_j
-        };
+        let costs =
+            |share: f64, tokens: f64| visual_tokens * share * self.per_visual_j + text_j + tokens * self.per_new_j;
         // Thinking goes first, then the picture shrinks: a smaller picture costs taps, thinking mostly time.
         let fits = |thinks: bool| {
             let tokens = if thinks { THINKING + ANSWERING } else { ANSWERING };
@@ -140,7 +139,10 @@ mod tests {
         for joules in [1e6, 2000.0, 600.0, 500.0, 400.0, 300.0, 200.0, 100.0, 10.0, 0.0] {
             let allowed = Budgeter::new(joules, f64::INFINITY, f64::INFINITY).step(3306.0, 300.0, 0.0);
             if let Some(before) = last {
-                assert!(rank(allowed).0 <= rank(before).0 && rank(allowed).1 <= rank(before).1 || before.thinks && !allowed.thinks);
+                assert!(
+                    rank(allowed).0 <= rank(before).0 && rank(allowed).1 <= rank(before).1
+                        || before.thinks && !allowed.thinks
+                );
             }
             last = Some(allowed);
         }

@@ -263,7 +263,8 @@ mod tests {
         for _ in 0..400 {
             // Just after it let go.
             let at = manager.thresholds();
-            let gap = [at.spill_s, at.drop_s, at.exit_s].into_iter().filter(|t| t.is_finite()).fold(1.0, f64::max) + 0.1;
+            let gap =
+                [at.spill_s, at.drop_s, at.exit_s].into_iter().filter(|t| t.is_finite()).fold(1.0, f64::max) + 0.1;
             cost += manager.cost(&at, gap);
             optimum += best(&manager, gap);
             manager.woken(gap);

@@ -48,8 +48,8 @@ impl LeastSquares {
         for _ in 0..sweeps {
             for i in 0..n {
                 let row = &self.gram[i * n..(i + 1) * n];
-                let others: f64 = row.iter().zip(&self.coefficients).map(|(g, c)| g * c).sum::<f64>()
-                    - row[i] * self.coefficients[i];
+                let others: f64 =
+                    row.iter().zip(&self.coefficients).map(|(g, c)| g * c).sum::<f64>() - row[i] * self.coefficients[i];
                 let pull = self.trust / self.prior[i].max(1e-9).powi(2);
                 let best = (self.moment[i] - others + pull * self.prior[i]) / (row[i] + pull);
                 if best.is_finite() {

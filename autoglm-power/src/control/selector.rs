@@ -93,7 +93,7 @@ impl Selector {
     /// Knows nothing but what the kernel says of the processor.
     #[must_use]
     pub fn new(topology: &Topology) -> Self {
-        let reference = reference(topology);
+        let reference = Configuration::big_cores(topology);
         let clusters: Vec<Choices> = topology.clusters.iter().map(Choices::of).collect();
         Self {
             curve: Curve::new(topology),
@@ -186,9 +186,7 @@ impl Selector {
     /// What the reference does on average if it may draw so much on average, by turning to its lowest clocks and back.
     fn sustained(&self, phase: Phase, watts: f64) -> f64 {
         let high = self.curve.point(&self.reference, phase);
-        let mut low = self.reference.clone();
-        low.shares.iter_mut().for_each(|share| share.clock = 0);
-        let low = self.curve.point(&low, phase);
+        let low = self.curve.point(&self.reference.lowest_clocks(), phase);
         let duty = ((watts - low.watts) / (high.watts - low.watts).max(1e-9)).clamp(0.0, 1.0);
         low.rate + duty * (high.rate - low.rate)
     }
@@ -279,7 +277,11 @@ impl Selector {
             if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
         };
         let lowest = Configuration {
-            shares: self.clusters.iter().map(|c| Share { cores: c.cores[c.cores.len() - 1], clock: c.clocks[0] }).collect(),
+            shares: self
+                .clusters
+                .iter()
+                .map(|c| Share { cores: c.cores[c.cores.len() - 1], clock: c.clocks[0] })
+                .collect(),
         };
         let mut best = (f64::INFINITY, self.current.clone());
         for mut on in [self.current.clone(), self.reference.clone(), lowest] {
@@ -326,15 +328,6 @@ impl Choices {
     }
 }
 
-/// All but the slowest cluster, or all where there is one, at their highest clocks.
-fn reference(topology: &Topology) -> Configuration {
-    let mut all = Configuration::highest(topology);
-    if all.shares.len() > 1 {
-        all.shares[0].cores = 0;
-    }
-    all
-}
-
 /// What is tried first: the reference, each cluster alone at a high, a middle and a low clock, and all together. Everything
 /// else follows from these by the shape of the curve.
 fn trials(topology: &Topology, phase: Phase) -> Vec<Configuration> {
@@ -345,7 +338,7 @@ fn trials(topology: &Topology, phase: Phase) -> Vec<Configuration> {
         Share { cores: topology.clusters[index].cores.len(), clock: (of * clocks as f64).round() as usize }
     };
     let together = |of: f64| Configuration { shares: (0..clusters).map(|index| at(index, of)).collect() };
-    let mut trials = vec![reference(topology)];
+    let mut trials = vec![Configuration::big_cores(topology)];
     match phase {
         Phase::Compute => {
             for of in [0.5, 1.0, 0.2] {
@@ -358,7 +351,7 @@ fn trials(topology: &Topology, phase: Phase) -> Vec<Configuration> {
             trials.extend([together(0.6), together(0.35)]);
         }
         Phase::Decode => {
-            let mut big = reference(topology);
+            let mut big = Configuration::big_cores(topology);
             big.shares.iter_mut().for_each(|share| share.clock /= 2);
             trials.push(big);
             trials.push(together(0.3));

@@ -137,7 +137,8 @@ impl Headroom {
         let Some(body) = seen.body_c else { return };
         let air = body - RESTED_K;
         // The screen may have been on before: less is believed at once, more slowly.
-        self.ambient_c = Some(self.ambient_c.map_or(air, |known| if air < known { air } else { known + 0.3 * (air - known) }));
+        self.ambient_c =
+            Some(self.ambient_c.map_or(air, |known| if air < known { air } else { known + 0.3 * (air - known) }));
         self.integral_ks = 0.0;
     }
 

@@ -168,9 +168,10 @@ impl Device {
         if clusters.is_empty() || clusters.len() > CLUSTERS {
             return Some(format!("{} clusters, where 1 to {CLUSTERS} are expected", clusters.len()));
         }
-        clusters.iter().enumerate().find_map(|(index, cluster)| {
-            cluster.implausible().map(|why| format!("cluster {}: {why}", index + 1))
-        })
+        clusters
+            .iter()
+            .enumerate()
+            .find_map(|(index, cluster)| cluster.implausible().map(|why| format!("cluster {}: {why}", index + 1)))
     }
 
     /// What the kernel of such a device says about its processor: clocks, and capacities that say how fast cores are
@@ -225,7 +226,26 @@ macro_rules! profiles {
     };
 }
 
-profiles!["dimensity-8100","exynos-1480","exynos-850","snapdragon-625","snapdragon-750g","snapdragon-8-elite","snapdragon-8-gen-1","snapdragon-8-gen-2","snapdragon-8-gen-3","snapdragon-835","snapdragon-845","snapdragon-888","tablet-snapdragon-720g","tablet-snapdragon-8-elite","tablet-snapdragon-870","tablet-tensor-g2","tensor-g2","tensor-g4"];
+profiles![
+    "dimensity-8100",
+    "exynos-1480",
+    "exynos-850",
+    "snapdragon-625",
+    "snapdragon-750g",
+    "snapdragon-8-elite",
+    "snapdragon-8-gen-1",
+    "snapdragon-8-gen-2",
+    "snapdragon-8-gen-3",
+    "snapdragon-835",
+    "snapdragon-845",
+    "snapdragon-888",
+    "tablet-snapdragon-720g",
+    "tablet-snapdragon-8-elite",
+    "tablet-snapdragon-870",
+    "tablet-tensor-g2",
+    "tensor-g2",
+    "tensor-g4"
+];
 
 #[cfg(test)]
 mod tests {

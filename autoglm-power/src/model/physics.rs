@@ -2,15 +2,7 @@
 
 use super::{Assumptions, Device};
 use crate::Configuration;
-
-/// What is being computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
-    /// Many rows at once, a picture or a prompt: bound by operations.
-    Compute,
-    /// One row at a time: bound by reading the weights.
-    Decode,
-}
+use crate::control::Phase;
 
 /// What a configuration does and draws in a phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,21 +55,6 @@ impl Physics<'_> {
             }
         }
     }
-
-    /// All but the slowest cluster, or all where there is one, at their highest clocks: what a runtime that knows nothing
-    /// else takes.
-    pub(crate) fn big_cores(&self) -> Configuration {
-        big_cores(&self.device.topology())
-    }
-}
-
-/// All but the slowest cluster, or all where there is one, at their highest clocks.
-pub(crate) fn big_cores(topology: &crate::Topology) -> Configuration {
-    let mut all = Configuration::highest(topology);
-    if all.shares.len() > 1 {
-        all.shares[0].cores = 0;
-    }
-    all
 }
 
 /// Temperatures of the two nodes, in °C.

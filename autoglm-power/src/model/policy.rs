@@ -5,8 +5,8 @@ mod oracle;
 mod ours;
 mod seed;
 
-use super::physics::{Phase, Physics};
-use super::trace::EventKind;
+use super::physics::Physics;
+use crate::control::Phase;
 use crate::{Configuration, Reading, Topology};
 
 /// Which policy.
@@ -153,21 +153,15 @@ pub trait Policy {
     }
 }
 
-/// What only the oracle may look at.
-pub(crate) struct Omniscience<'a> {
-    pub(crate) physics: Physics<'a>,
-    pub(crate) ambient_c: f64,
-}
-
-/// The policy of a name on a processor that its kernel describes so.
-pub(crate) fn policy(name: Name, topology: &Topology, seed: u64, all: &Omniscience<'_>) -> Box<dyn Policy> {
+/// The policy of a name on a processor that its kernel describes so. Only the oracle looks at the truth.
+pub(crate) fn policy(name: Name, topology: &Topology, seed: u64, truth: &Physics<'_>) -> Box<dyn Policy> {
     match name {
         Name::None => Box::new(fixed::Fixed::new(topology, false)),
         Name::Os => Box::new(fixed::Fixed::new(topology, true)),
         Name::Seed => Box::new(seed::Seed::new(topology, seed)),
         Name::Ours => Box::new(ours::Ours::new(topology, seed, false)),
         Name::OursTiers => Box::new(ours::Ours::new(topology, seed, true)),
-        Name::Oracle => Box::new(oracle::Oracle::new(topology, seed, all)),
+        Name::Oracle => Box::new(oracle::Oracle::new(topology, seed, truth)),
     }
 }
 
@@ -181,9 +175,4 @@ pub(crate) fn is_fast_by_lot(seed: u64, number: usize) -> bool {
 pub(crate) struct Work {
     pub(crate) phase: Phase,
     pub(crate) amount: f64,
-}
-
-/// Kinds of events that end an idle stretch.
-pub(crate) fn is_step(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Step { .. })
 }

@@ -1,10 +1,11 @@
 //! Plays a day against a device under a policy.
 
 use super::outcome::{Outcome, Sample};
-use super::physics::{Heat, Phase, Physics, Point};
-use super::policy::{Name, Omniscience, Plan, Policy, Request, Rest, Seen, Step, Work, policy};
+use super::physics::{Heat, Physics, Point};
+use super::policy::{Name, Plan, Policy, Request, Rest, Seen, Step, Work, policy};
 use super::trace::{DAY_S, EventKind};
 use super::{Assumptions, Device, Trace};
+use crate::control::Phase;
 use crate::{Configuration, Reading};
 
 /// What is to be simulated.
@@ -48,7 +49,7 @@ const SAMPLE_S: f64 = 120.0;
 pub fn simulate(run: &Run<'_>, name: Name) -> Outcome {
     let physics = Physics { device: run.device, assumed: run.assumptions };
     let topology = run.device.topology();
-    let all = Omniscience { physics: physics.clone(), ambient_c: run.ambient_c };
+    let mut policy = policy(name, &topology, run.seed, &physics);
     let mut world = World {
         physics,
         pruned: name.prunes(),
@@ -77,11 +78,8 @@ pub fn simulate(run: &Run<'_>, name: Name) -> Outcome {
         throttled: false,
         took_s: Vec::new(),
         samples: run.samples.then(Vec::new),
-        lowest: Configuration::default(),
+        lowest: Configuration::highest(&topology).lowest_clocks(),
     };
-    world.lowest = Configuration::highest(&topology);
-    world.lowest.shares.iter_mut().for_each(|share| share.clock = 0);
-    let mut policy = policy(name, &topology, run.seed, &all);
     let period_s = run.trace.period_s();
     let periods = (DAYS * DAY_S / period_s).ceil().max(1.0);
     let mut prompts = Prompts::default();

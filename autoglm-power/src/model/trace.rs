@@ -174,7 +174,6 @@ impl Trace {
     }
 }
 
-
 fn event(row: &csv::StringRecord) -> std::result::Result<Event, String> {
     let field = |index: usize| row.get(index).unwrap_or_default();
     let at_s: f64 = field(0).parse().map_err(|_| format!("t_s is {:?}", field(0)))?;

@@ -4,7 +4,14 @@ use super::code::{code_of, lines_with_word};
 use super::tree::Tree;
 
 /// The files that may contain `unsafe`, each with a reason of its own at its top.
-const UNSAFE_FILES: &[&str] = &["autoglm-core/src/checkpoint/map.rs", "autoglm-core/src/workers.rs"];
+const UNSAFE_FILES: &[&str] = &[
+    "autoglm-core/src/checkpoint/map.rs",
+    "autoglm-core/src/workers.rs",
+    "autoglm-power/src/os/android.rs",
+    "autoglm-power/src/os/disposition.rs",
+    "autoglm-power/src/os/lock.rs",
+    "autoglm-power/src/os/sched.rs",
+];
 
 /// The crate that may contain `unsafe` anywhere: intrinsics are what it is for.
 const UNSAFE_CRATE: &str = "autoglm-kernels/";

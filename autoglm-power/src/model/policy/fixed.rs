@@ -1,7 +1,6 @@
 //! `none` and `os`: the highest clocks of the big cores, whatever happens.
 
 use super::{Plan, Policy, Request, Rest, Seen, Step};
-use crate::model::physics::big_cores;
 use crate::{Configuration, Topology};
 
 /// Always the same.
@@ -12,7 +11,7 @@ pub(super) struct Fixed {
 
 impl Fixed {
     pub(super) fn new(topology: &Topology, reuses: bool) -> Self {
-        Self { on: big_cores(topology), reuses }
+        Self { on: Configuration::big_cores(topology), reuses }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `oracle`: knows the device and the next request, which no device does.
 
-use super::{Omniscience, Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
-use crate::model::physics::{Phase, big_cores};
+use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
+use crate::control::Phase;
+use crate::model::physics::Physics;
 use crate::{Configuration, Share, Topology};
 
 /// The best configuration of each phase by the device's own constants.
@@ -15,14 +16,14 @@ pub(super) struct Oracle {
 const SLOWDOWN: f64 = 1.08;
 
 impl Oracle {
-    pub(super) fn new(topology: &Topology, lot: u64, all: &Omniscience<'_>) -> Self {
+    pub(super) fn new(topology: &Topology, lot: u64, truth: &Physics<'_>) -> Self {
         let best = |phase| {
-            let idle = &all.physics.device.idle;
+            let idle = &truth.device.idle;
             let waits_w = idle.awake_w + idle.screen_w;
-            let least_rate = all.physics.point(&big_cores(topology), phase).rate / SLOWDOWN;
-            let mut best = (f64::INFINITY, big_cores(topology));
+            let least_rate = truth.point(&Configuration::big_cores(topology), phase).rate / SLOWDOWN;
+            let mut best = (f64::INFINITY, Configuration::big_cores(topology));
             every(topology, &mut |on| {
-                let point = all.physics.point(on, phase);
+                let point = truth.point(on, phase);
                 let cost = (point.watts + waits_w) / point.rate;
                 if point.rate >= least_rate && cost < best.0 {
                     best = (cost, on.clone());

@@ -1,9 +1,7 @@
 //! `ours`: the controllers of this crate, wired as an agent wires them.
 
 use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
-use crate::control::{
-    Headroom, IdleManager, Level, Limits, Measured, Observed, Pacer, Phase, Selector, Wanted,
-};
+use crate::control::{Headroom, IdleManager, Level, Limits, Measured, Observed, Pacer, Phase, Selector, Wanted};
 use crate::{Configuration, Topology};
 
 /// Selector, headroom, pacer, idle manager and, where tiers are on, the choice of tier.

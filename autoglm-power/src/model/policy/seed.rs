@@ -1,7 +1,6 @@
 //! `seed`: five techniques exactly as they were first written down.
 
 use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
-use crate::model::physics::big_cores;
 use crate::{Configuration, Topology};
 
 /// Temperature of the junction at which it turns to the powersave governor, and at which it turns back, in °C.
@@ -21,9 +20,8 @@ pub(super) struct Seed {
 
 impl Seed {
     pub(super) fn new(topology: &Topology, lot: u64) -> Self {
-        let performance = big_cores(topology);
-        let mut powersave = performance.clone();
-        powersave.shares.iter_mut().for_each(|share| share.clock = 0);
+        let performance = Configuration::big_cores(topology);
+        let powersave = performance.lowest_clocks();
         Self { performance, powersave, hot: false, lot }
     }
 }
