@@ -8,6 +8,7 @@ mod curve;
 mod idle;
 mod least_squares;
 mod pacer;
+mod regulator;
 mod selector;
 mod thermal;
 
@@ -15,5 +16,6 @@ pub use budget::{Allowance, Budgeter, Spent};
 pub use curve::{Curve, Phase, Point};
 pub use idle::{Depth, IdleManager, Level, Thresholds};
 pub use pacer::Pacer;
+pub use regulator::{Regulator, SLOWDOWN, Work};
 pub use selector::{Measured, Selector, Wanted};
-pub use thermal::{Headroom, Limits, Observed};
+pub use thermal::{Headroom, Limits};

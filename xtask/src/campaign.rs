@@ -2,6 +2,7 @@
 
 mod listen;
 mod parity;
+mod power;
 mod taps;
 mod widths;
 
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
 enum Campaign {
     /// Two hundred kills of a process that saves keys and values: a whole snapshot is left each time
     Kills,
+    /// Four hundred kills of a process that changes clocks and fans: all of them are put back by the next start
+    Knobs,
     /// A million damaged checkpoint files: each is refused, or read as the safetensors crate reads it
     Mutations,
     Listen(listen::Arguments),
@@ -29,6 +32,7 @@ enum Campaign {
     Sounds,
     /// Every golden case: how far the logits are from those of transformers; fails beyond the bounds of the tests
     Parity,
+    Power(power::Arguments),
     Taps(taps::Arguments),
     Widths(widths::Arguments),
 }
@@ -38,10 +42,12 @@ enum Campaign {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.campaign {
         Campaign::Kills => kills(),
+        Campaign::Knobs => knobs(),
         Campaign::Listen(arguments) => listen::run(workspace::root(), arguments),
         Campaign::Mutations => mutations("autoglm-core", "mutate_checkpoints", 1_000_000),
         Campaign::Sounds => mutations("autoglm-audio", "mutate_sounds", 100_000),
         Campaign::Parity => parity::run(workspace::root()),
+        Campaign::Power(arguments) => power::run(arguments),
         Campaign::Taps(arguments) => taps::run(workspace::root(), arguments),
         Campaign::Widths(arguments) => widths::run(workspace::root(), arguments),
     }
@@ -51,6 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn kills() -> Result<()> {
     let words = "test --package autoglm-kvcache --test kills -- --nocapture";
     process::run(process::cargo().args(words.split(' ')).env("KILLS", "200"))
+}
+
+/// The crate's own test, which is killed more often.
+fn knobs() -> Result<()> {
+    let words = "test --package autoglm-power --test kills -- --nocapture";
+    process::run(process::cargo().args(words.split(' ')).env("AUTOGLM_KILLS", "400"))
 }
 
 /// The crate's own example, because the damage is its tests' business. In the development profile,

@@ -61,6 +61,8 @@ pub(crate) enum Error {
     #[error("`{tensor}` has no name in a GGUF file")]
     Unnamed { tensor: String },
     #[error(transparent)]
+    Power(#[from] autoglm_power::Error),
+    #[error(transparent)]
     Prune(#[from] autoglm_prune::Error),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -12,7 +12,7 @@
 //! for the time that the screen shines.
 
 use super::least_squares::LeastSquares;
-use crate::{Configuration, Topology};
+use crate::{Configuration, Share, Topology};
 
 /// What is being computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,15 @@ pub struct Point {
     pub rate: f64,
     /// Power of the whole device, in W.
     pub watts: f64,
+}
+
+/// What the share of one cluster adds to rate and power.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Part {
+    rate: f64,
+    watts: f64,
+    /// One bit for a cluster that takes part.
+    mask: usize,
 }
 
 /// What was learned of a device.
@@ -101,39 +110,47 @@ impl Curve {
     /// What a configuration is expected to do.
     #[must_use]
     pub fn point(&self, on: &Configuration, phase: Phase) -> Point {
-        let rate = self.rate(on);
-        let watts = self.watts_of(on);
+        let parts = on.shares.iter().enumerate().map(|(cluster, share)| self.part(cluster, *share));
+        self.together(parts, phase)
+    }
+
+    /// What the share of one cluster adds.
+    pub(super) fn part(&self, cluster: usize, share: Share) -> Part {
+        let Some(clocks) = self.clusters.get(cluster).filter(|_| share.cores > 0) else { return Part::default() };
+        let (cores, x) = (share.cores as f64, clocks.relative(share.clock));
+        let cubed = x * x * x;
+        let first = 1 + cluster * POWERS;
+        let powers = &self.watts.coefficients()[first..first + POWERS];
+        Part {
+            rate: cores * x * self.rates.coefficients()[cluster],
+            watts: cores * (powers[0] * x + powers[1] * cubed + powers[2] * cubed * cubed),
+            mask: 1 << cluster.min(15),
+        }
+    }
+
+    /// What parts of all clusters do together.
+    pub(super) fn together(&self, parts: impl Iterator<Item = Part>, phase: Phase) -> Point {
+        let sum = parts.fold(Part::default(), |sum, part| Part {
+            rate: sum.rate + part.rate,
+            watts: sum.watts + part.watts,
+            mask: sum.mask | part.mask,
+        });
+        let rate = (sum.rate * self.mixing[sum.mask & (self.mixing.len() - 1)]).max(1e-12);
+        let idle_w = self.watts.coefficients()[0];
         match phase {
-            Phase::Compute => Point { rate, watts },
+            Phase::Compute => Point { rate, watts: idle_w + sum.watts },
             Phase::Decode => {
                 let (seconds, busy) = self.decode_seconds(rate);
-                let idle_w = self.watts.coefficients()[0];
                 let unit = self.unit.map_or(1.0, |(seconds, _)| seconds);
-                let features = [watts - idle_w, (watts - idle_w) * busy, unit / seconds];
+                let features = [sum.watts, sum.watts * busy, unit / seconds];
                 Point { rate: 1.0 / seconds, watts: idle_w + self.decode_watts.predict(&features) }
             }
         }
     }
 
-    fn rate(&self, on: &Configuration) -> f64 {
-        let cores = self.clusters.iter().zip(&on.shares).zip(self.rates.coefficients());
-        let sum: f64 = cores.map(|((c, share), rate)| share.cores as f64 * c.relative(share.clock) * rate).sum();
-        (sum * self.mixing[self.mask(on)]).max(1e-12)
-    }
-
     fn mask(&self, on: &Configuration) -> usize {
-        let parts = on.shares.iter().take(16).enumerate().filter(|(_, share)| share.cores > 0);
-        parts.fold(0, |mask, (index, _)| mask | 1 << index) & (self.mixing.len() - 1)
-    }
-
-    fn watts_of(&self, on: &Configuration) -> f64 {
-        let coefficients = self.watts.coefficients();
-        let cores = self.clusters.iter().zip(&on.shares).zip(coefficients[1..].chunks_exact(POWERS));
-        cores.fold(coefficients[0], |sum, ((clocks, share), powers)| {
-            let x = clocks.relative(share.clock);
-            let cubed = x * x * x;
-            sum + share.cores as f64 * (powers[0] * x + powers[1] * cubed + powers[2] * cubed * cubed)
-        })
+        let parts = on.shares.iter().enumerate().map(|(cluster, share)| self.part(cluster, *share).mask);
+        parts.fold(0, |all, one| all | one) & (self.mixing.len() - 1)
     }
 
     /// Seconds per unit of decoded work at a rate of operations, and the share of them in which cores are busy.
@@ -199,7 +216,7 @@ impl Curve {
     }
 
     fn observe_decode(&mut self, on: &Configuration, rate: f64, watts: Option<f64>) {
-        let operations = self.rate(on);
+        let operations = self.point(on, Phase::Compute).rate;
         let (unit, _) = *self.unit.get_or_insert((1.0 / rate, operations));
         let time = (1.0 / (rate * unit)).powi(4);
         let features = [1.0, 1.0 / self.relative_rate(operations).powi(4)];
@@ -208,7 +225,7 @@ impl Curve {
         if let Some(watts) = watts.filter(|w| w.is_finite() && *w > 0.0) {
             let idle_w = self.watts.coefficients()[0];
             let (seconds, busy) = self.decode_seconds(operations);
-            let above = self.watts_of(on) - idle_w;
+            let above = self.point(on, Phase::Compute).watts - idle_w;
             let features = [above, above * busy, unit / seconds];
             self.decode_watts.observe(&features, (watts - idle_w).max(0.0), 1.0 / (watts * watts), FADE);
             self.decode_watts.solve(4);

@@ -11,7 +11,7 @@
 //! saves. λ is what makes a whole step take at most a share longer than on the cores and clocks that a runtime would
 //! take by itself, the reference.
 
-use super::curve::{Curve, Phase, Point};
+use super::curve::{Curve, Part, Phase, Point};
 use crate::{Configuration, Share, Topology};
 
 /// What is wanted of the next second of work.
@@ -21,8 +21,6 @@ pub struct Wanted {
     pub phase: Phase,
     /// Power that the whole device may draw, in W; infinite for any.
     pub budget_w: f64,
-    /// How much longer than on the reference a step may take, as a factor: 1.1.
-    pub slowdown: f64,
 }
 
 /// What was measured in the last second of work.
@@ -51,8 +49,9 @@ pub struct Selector {
     trials: [Vec<Configuration>; 2],
     /// Seconds that the current configuration is to stay in any case.
     stays: u32,
-    /// Seconds on the current configuration.
+    /// Seconds on the current configuration, and since it was last thought over.
     seconds: u32,
+    waits: u32,
     budget_w: f64,
     /// Price of time, in W.
     price_w: f64,
@@ -60,6 +59,10 @@ pub struct Selector {
     bias: [f64; 2],
     /// Time that the steps so far would have taken on the reference, by phase, older ones fading.
     shares_s: [f64; 2],
+    /// Of this step: what was taken, and what the reference would have taken.
+    step_s: [f64; 2],
+    /// Whether the device could lose what the reference draws.
+    sustains: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -106,10 +109,13 @@ impl Selector {
             phase: None,
             stays: 0,
             seconds: 0,
+            waits: 0,
             budget_w: f64::INFINITY,
             price_w: 1.0,
             bias: [1.0; 2],
             shares_s: [0.0; 2],
+            step_s: [0.0; 2],
+            sustains: true,
         }
     }
 
@@ -153,7 +159,8 @@ impl Selector {
         self.budget_w = wanted.budget_w;
         let exceeds = self.point(&self.current, wanted.phase).watts > wanted.budget_w * 1.05;
         let eased = wanted.budget_w > was_w * 1.1;
-        let due = self.seconds >= AGAIN_S || begins || exceeds || eased;
+        self.waits += 1;
+        let due = self.waits >= AGAIN_S || begins || exceeds || eased;
         if self.stays == 0 && (due || self.tries(wanted.phase)) {
             self.choose(wanted);
         }
@@ -164,6 +171,8 @@ impl Selector {
     /// `slowdown` times what they take on the reference. Where the reference draws more than the device can lose, what it
     /// does at `bang_bang_w` counts: the clocks go down at the trip and up again below it.
     pub fn begin(&mut self, slowdown: f64, bang_bang_w: f64) {
+        self.step_s = [0.0; 2];
+        self.sustains = self.curve.point(&self.reference, Phase::Compute).watts <= bang_bang_w;
         let [compute, decode] = self.shares_s;
         if compute + decode <= 0.0 {
             return;
@@ -191,9 +200,20 @@ impl Selector {
         low.rate + duty * (high.rate - low.rate)
     }
 
+    /// How long the work since [`Selector::begin`] took and would have taken on the reference, in s; none where the reference
+    /// would not have been sustained, and before all was tried.
+    #[must_use]
+    pub fn took(&self) -> Option<[f64; 2]> {
+        let settled = self.sustains && self.trials.iter().all(Vec::is_empty);
+        (settled && self.limited == [false; 2] && self.step_s[1] > 0.0).then_some(self.step_s)
+    }
+
     /// What a configuration is expected to do, near what ran last.
     fn point(&self, on: &Configuration, phase: Phase) -> Point {
-        let point = self.curve.point(on, phase);
+        self.biased(self.curve.point(on, phase), phase)
+    }
+
+    fn biased(&self, point: Point, phase: Phase) -> Point {
         Point { watts: point.watts * self.bias[phase as usize], ..point }
     }
 
@@ -215,6 +235,8 @@ impl Selector {
         let reference_s = measured.work / self.curve.point(&self.reference, phase).rate;
         if reference_s.is_finite() {
             self.shares_s[phase as usize] += reference_s;
+            self.step_s[0] += measured.seconds;
+            self.step_s[1] += reference_s;
         }
     }
 
@@ -254,7 +276,8 @@ impl Selector {
         if best != self.current && (gains || now.watts > wanted.budget_w) {
             self.turn_to(best, DWELL_S);
         } else {
-            self.seconds = self.seconds.min(1);
+            self.waits = 0;
+            self.stays = DWELL_S;
         }
     }
 
@@ -262,57 +285,73 @@ impl Selector {
         self.current = next;
         self.stays = stays;
         self.seconds = 0;
+        self.waits = 0;
     }
 
     /// The configuration of the least cost under a budget, by descent over one cluster at a time from several
     /// beginnings. Where nothing is cheap enough, the one that draws least.
     fn cheapest(&self, phase: Phase, budget_w: f64, price_w: f64) -> Configuration {
-        let cost = |on: &Configuration| {
-            if on.threads() == 0 {
+        let parts: Vec<Vec<(Share, Part)>> =
+            self.clusters.iter().enumerate().map(|(c, choices)| self.parts(c, choices)).collect();
+        let cost = |at: &[usize]| {
+            let chosen = parts.iter().zip(at).map(|(options, index)| options[*index]);
+            if chosen.clone().all(|(share, _)| share.cores == 0) {
                 return f64::INFINITY;
             }
-            let point = self.point(on, phase);
+            let point = self.biased(self.curve.together(chosen.map(|(_, part)| part), phase), phase);
             let over = (point.watts / budget_w - 1.0).max(0.0);
             // Beyond the budget only less power counts.
             if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
         };
-        let lowest = Configuration {
-            shares: self
-                .clusters
-                .iter()
-                .map(|c| Share { cores: c.cores[c.cores.len() - 1], clock: c.clocks[0] })
-                .collect(),
+        let nearest = |on: &Configuration| -> Vec<usize> {
+            let index = |(options, share): (&Vec<(Share, Part)>, &Share)| {
+                let distance =
+                    |other: Share| other.cores.abs_diff(share.cores) * 1000 + other.clock.abs_diff(share.clock);
+                (0..options.len()).min_by_key(|index| distance(options[*index].0)).unwrap_or(0)
+            };
+            parts.iter().zip(&on.shares).map(index).collect()
         };
-        let mut best = (f64::INFINITY, self.current.clone());
-        for mut on in [self.current.clone(), self.reference.clone(), lowest] {
-            let mut value = cost(&on);
-            for _ in 0..3 {
+        let all = |choices: &Choices| Share { cores: choices.cores.last().copied().unwrap_or(0), clock: 0 };
+        let lowest = Configuration { shares: self.clusters.iter().map(all).collect() };
+        let mut best = (f64::INFINITY, nearest(&self.reference));
+        for begins in [&self.current, &self.reference, &lowest] {
+            let mut at = nearest(begins);
+            let mut value = cost(&at);
+            loop {
                 let before = value;
-                for (index, choices) in self.clusters.iter().enumerate() {
-                    let mut kept = on.shares[index];
-                    for cores in &choices.cores {
-                        for clock in &choices.clocks {
-                            on.shares[index] = Share { cores: *cores, clock: *clock };
-                            let candidate = cost(&on);
-                            if candidate < value {
-                                (value, kept) = (candidate, on.shares[index]);
-                            }
-                            if *cores == 0 {
-                                break;
-                            }
+                for cluster in 0..at.len() {
+                    let mut kept = at[cluster];
+                    for index in 0..parts[cluster].len() {
+                        at[cluster] = index;
+                        let candidate = cost(&at);
+                        if candidate < value {
+                            (value, kept) = (candidate, index);
                         }
                     }
-                    on.shares[index] = kept;
+                    at[cluster] = kept;
                 }
-                if value >= before {
+                // Descent ends, for there are finitely many; what it gains at the end is nothing.
+                if value >= before * (1.0 - 1e-6) {
                     break;
                 }
             }
             if value < best.0 {
-                best = (value, on);
+                best = (value, at);
             }
         }
-        best.1
+        Configuration { shares: parts.iter().zip(best.1).map(|(options, index)| options[index].0).collect() }
+    }
+
+    /// What each choice of a cluster adds.
+    fn parts(&self, cluster: usize, choices: &Choices) -> Vec<(Share, Part)> {
+        let none = (Share::default(), Part::default());
+        let used = choices.cores.iter().filter(|cores| **cores > 0).flat_map(|cores| {
+            choices.clocks.iter().map(|clock| {
+                let share = Share { cores: *cores, clock: *clock };
+                (share, self.curve.part(cluster, share))
+            })
+        });
+        std::iter::once(none).chain(used).collect()
     }
 }
 

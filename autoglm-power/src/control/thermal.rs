@@ -12,6 +12,7 @@
 //! they follow from horizons is this project's.)
 
 use super::least_squares::LeastSquares;
+use crate::Reading;
 
 /// The temperatures that a device is kept at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,17 +47,6 @@ impl Default for Limits {
     }
 }
 
-/// What is seen of heat.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Observed {
-    /// Temperature of the body, in °C, if its sensor is to be believed.
-    pub body_c: Option<f64>,
-    /// Temperature of the junction, in °C, if its sensor is to be believed.
-    pub junction_c: Option<f64>,
-    /// Power of the whole device, in W.
-    pub watts: Option<f64>,
-}
-
 /// Says how much power the device may draw.
 #[derive(Debug, Clone)]
 pub struct Headroom {
@@ -72,9 +62,10 @@ pub struct Headroom {
     last_s: Option<f64>,
     last_body_c: Option<f64>,
     last_seen_s: f64,
-    /// Junction over body, in K, and power of inference, in W, smoothed over the same time.
-    over_k: f64,
-    over_w: f64,
+    /// What the junction is above the body, in K, for each W of inference.
+    junction: LeastSquares,
+    /// Power of inference as the junction follows it, in W.
+    followed_w: f64,
     tripped: bool,
 }
 
@@ -88,8 +79,8 @@ const JUNCTION_R: f64 = 9.0;
 /// Stretches from which the body's warming is learned, in s: long enough for a tenth of a kelvin to be little.
 const LEARN_S: f64 = 60.0;
 
-/// Time over which junction and power are smoothed, in s.
-const SMOOTH_S: f64 = 12.0;
+/// Time after which the junction has followed a change of power to 63 %, in s: of a phone, roughly.
+const FOLLOWS_S: f64 = 8.0;
 
 /// Kelvin-seconds that the integral may reach, and what one of them is worth, in W.
 const INTEGRAL_KS: f64 = 600.0;
@@ -126,14 +117,14 @@ impl Headroom {
             last_s: None,
             last_body_c: None,
             last_seen_s: f64::NEG_INFINITY,
-            over_k: 0.0,
-            over_w: 0.0,
+            junction: LeastSquares::new(vec![JUNCTION_R], 20.0),
+            followed_w: 0.0,
             tripped: false,
         }
     }
 
     /// The device was left alone for long: its body is nearly as warm as the air.
-    pub fn rested(&mut self, seen: &Observed) {
+    pub fn rested(&mut self, seen: &Reading) {
         let Some(body) = seen.body_c else { return };
         let air = body - RESTED_K;
         // The screen may have been on before: less is believed at once, more slowly.
@@ -143,8 +134,8 @@ impl Headroom {
     }
 
     /// A request comes: the device draws what it draws without inference.
-    pub fn begin(&mut self, seen: &Observed) {
-        if let Some(watts) = seen.watts.filter(|w| w.is_finite()) {
+    pub fn begin(&mut self, seen: &Reading) {
+        if let Some(watts) = seen.power_w.filter(|w| w.is_finite()) {
             self.idle_w += 0.3 * (watts - self.idle_w);
         }
         self.stretch = None;
@@ -152,7 +143,7 @@ impl Headroom {
     }
 
     /// The power that the whole device may draw from now on, in W; nothing but the lowest clocks where it is zero.
-    pub fn step(&mut self, seen: &Observed, now_s: f64) -> f64 {
+    pub fn step(&mut self, seen: &Reading, now_s: f64) -> f64 {
         let passed = self.last_s.map_or(0.0, |last| (now_s - last).clamp(0.0, 10.0));
         self.last_s = Some(now_s);
         self.learn(seen, now_s, passed);
@@ -163,11 +154,11 @@ impl Headroom {
             // Silence is not a cool device; but one missing reading is no reason to slow down.
             let blind = now_s - self.last_seen_s > STALE_S;
             let body = self.last_body_c.filter(|_| !blind);
-            return self.idle_w + body.map_or(BLIND_W, |body| self.allowed(body, seen.watts, 0.0));
+            return self.idle_w + body.map_or(BLIND_W, |body| self.allowed(body, seen.power_w, 0.0));
         };
         self.last_seen_s = now_s;
         self.last_body_c = Some(body);
-        self.idle_w + self.allowed(body, seen.watts, passed)
+        self.idle_w + self.allowed(body, seen.power_w, passed)
     }
 
     /// Power of inference that is allowed, in W.
@@ -202,7 +193,7 @@ impl Headroom {
         self.tripped
     }
 
-    fn trips(&mut self, seen: &Observed) -> bool {
+    fn trips(&mut self, seen: &Reading) -> bool {
         match seen.junction_c {
             Some(junction) if junction >= self.limits.junction_trip_c => self.tripped = true,
             Some(junction) if junction < self.limits.junction_trip_c - RELEASE_K => self.tripped = false,
@@ -218,8 +209,7 @@ impl Headroom {
     }
 
     fn junction_resistance(&self) -> f64 {
-        // A device at rest says nothing of it.
-        if self.over_w < 0.5 { JUNCTION_R } else { (self.over_k / self.over_w).clamp(1.0, 30.0) }
+        self.junction.coefficients()[0].clamp(1.0, 30.0)
     }
 
     /// a, c and b of the body's law.
@@ -237,16 +227,17 @@ impl Headroom {
         body + (settles - body) * (1.0 - (-AHEAD_S * b).exp())
     }
 
-    fn learn(&mut self, seen: &Observed, now_s: f64, passed: f64) {
-        let (Some(body), Some(watts)) = (seen.body_c, seen.watts) else {
+    fn learn(&mut self, seen: &Reading, now_s: f64, passed: f64) {
+        let (Some(body), Some(watts)) = (seen.body_c, seen.power_w) else {
             self.stretch = None;
             return;
         };
         let watts = (watts - self.idle_w).max(0.0);
         if let Some(junction) = seen.junction_c {
-            let share = 1.0 - (-passed / SMOOTH_S).exp();
-            self.over_k += share * ((junction - body).max(0.0) - self.over_k);
-            self.over_w += share * (watts - self.over_w);
+            self.followed_w += (1.0 - (-passed / FOLLOWS_S).exp()) * (watts - self.followed_w);
+            // A device at rest says little of it, and gets little weight.
+            self.junction.observe(&[self.followed_w], (junction - body).max(0.0), 1.0, 0.995);
+            self.junction.solve(1);
         }
         let Some((began_s, began_c, joules)) = &mut self.stretch else {
             self.stretch = Some((now_s, body, 0.0));

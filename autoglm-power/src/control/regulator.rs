@@ -1,0 +1,112 @@
+//! All controllers around one model, wired as an agent wires them: the same code decides on a phone and in the device model.
+
+use super::Phase;
+use super::idle::{IdleManager, Level, Thresholds};
+use super::pacer::Pacer;
+use super::selector::{Measured, Selector, Wanted};
+use super::thermal::{Headroom, Limits};
+use crate::{Configuration, Reading, Topology};
+
+/// What was computed in the last second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// What is computed now.
+    pub phase: Phase,
+    /// What was done and how long it took, where the clocks were those asked for. None before the first second and where
+    /// a device that protects itself granted less.
+    pub done: Option<(f64, f64)>,
+}
+
+/// Decides on what inference runs and how memory rests.
+#[derive(Debug, Clone)]
+pub struct Regulator {
+    selector: Selector,
+    headroom: Headroom,
+    pacer: Pacer,
+    idle: IdleManager,
+    slowdown: f64,
+}
+
+/// Steps take this much longer than on the big cores at their highest clocks, where nobody says otherwise.
+pub const SLOWDOWN: f64 = 1.13;
+
+/// A device that was left alone for so long is as warm as the air, in s.
+const RESTED_S: f64 = 1800.0;
+
+/// What keeping a model costs a phone while nothing is asked for, in W, and what reading its weights costs, in J, until
+/// that is measured.
+const RESIDENT_W: f64 = 0.02;
+const RELOAD_J: f64 = 9.0;
+
+impl Regulator {
+    /// Knows nothing but what the kernel says of the processor.
+    #[must_use]
+    pub fn new(topology: &Topology, limits: Limits) -> Self {
+        Self {
+            selector: Selector::new(topology),
+            headroom: Headroom::new(limits),
+            pacer: Pacer::new(SLOWDOWN),
+            idle: IdleManager::new(levels(RESIDENT_W, RELOAD_J)),
+            slowdown: SLOWDOWN,
+        }
+    }
+
+    /// A request comes `idle_s` after the one before, with nothing computed yet; none for the first. With a deadline,
+    /// `(seconds left, seconds on the reference)`, it is done as slowly as that allows.
+    pub fn begin(&mut self, reading: &Reading, idle_s: Option<f64>, deadline: Option<(f64, f64)>) {
+        self.headroom.begin(reading);
+        if let Some(idle_s) = idle_s {
+            self.idle.woken(idle_s);
+            if idle_s > RESTED_S {
+                self.headroom.rested(reading);
+            }
+        }
+        self.slowdown = self.pacer.step(deadline);
+        self.selector.begin(self.slowdown, self.headroom.bang_bang_w());
+    }
+
+    /// On what the next second runs.
+    pub fn step(&mut self, reading: &Reading, work: &Work, now_s: f64) -> &Configuration {
+        let budget_w = self.headroom.step(reading, now_s);
+        let measured = work.done.map(|(work, seconds)| Measured { work, seconds, watts: reading.power_w });
+        self.selector.step(measured, &Wanted { phase: work.phase, budget_w })
+    }
+
+    /// A request is done. Weights had to be read back for it, which took so much energy, in J, where they had.
+    pub fn end(&mut self, reload_j: Option<f64>) {
+        if let Some([took_s, reference_s]) = self.selector.took() {
+            self.pacer.done(took_s, reference_s);
+        }
+        if let Some(joules) = reload_j.filter(|joules| joules.is_finite() && *joules > 0.0) {
+            self.idle.set_levels(levels(RESIDENT_W, joules));
+        }
+    }
+
+    /// Whether heat slows inference down.
+    #[must_use]
+    pub fn is_throttling(&self) -> bool {
+        self.selector.is_limited()
+    }
+
+    /// When memory is given back from now on while nothing is asked for.
+    #[must_use]
+    pub fn rest(&self) -> Thresholds {
+        self.idle.thresholds()
+    }
+
+    /// What was learned of the device.
+    #[must_use]
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+}
+
+/// What depths cost, from what being loaded and reading the weights do.
+fn levels(resident_w: f64, reload_j: f64) -> [Level; 4] {
+    [
+        Level { watts: resident_w, wake_j: 0.0 },
+        Level { watts: resident_w * 0.9, wake_j: 0.4 },
+        Level { watts: resident_w * 0.05, wake_j: 0.4 + reload_j },
+        Level { watts: 0.0, wake_j: 2.0 + reload_j },
+    ]
+}
