@@ -19,3 +19,6 @@ pub use pacer::Pacer;
 pub use regulator::{Regulator, SLOWDOWN, Work};
 pub use selector::{Measured, Selector, Wanted};
 pub use thermal::{Headroom, Limits};
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,8 @@ pub struct Selector {
     step_s: [f64; 2],
     /// Whether the device could lose what the reference draws.
     sustains: bool,
+    /// Whether the price of time was set and nothing chosen at it yet, by phase.
+    anew: [bool; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +84,9 @@ const DWELL_S: u32 = 2;
 
 /// After which the choice is made anew without a cause, in s.
 const AGAIN_S: u32 = 15;
+
+/// No second does as much work, and none takes as long.
+const IMPLAUSIBLE: f64 = 1e15;
 
 /// How fast the bias follows what is measured in a second.
 const BIAS_FOLLOWS: f64 = 0.1;
@@ -116,6 +121,7 @@ impl Selector {
             shares_s: [0.0; 2],
             step_s: [0.0; 2],
             sustains: true,
+            anew: [false; 2],
         }
     }
 
@@ -146,6 +152,8 @@ impl Selector {
 
     /// Learns from the last second of work and says on what the next one runs.
     pub fn step(&mut self, measured: Option<Measured>, wanted: &Wanted) -> &Configuration {
+        // A budget that is no number allows nothing.
+        let wanted = &Wanted { budget_w: wanted.budget_w.max(0.0), ..*wanted };
         if let (Some(measured), Some(phase)) = (measured, self.phase) {
             self.learn(phase, &measured);
         }
@@ -160,7 +168,7 @@ impl Selector {
         let exceeds = self.point(&self.current, wanted.phase).watts > wanted.budget_w * 1.05;
         let eased = wanted.budget_w > was_w * 1.1;
         self.waits += 1;
-        let due = self.waits >= AGAIN_S || begins || exceeds || eased;
+        let due = self.anew[wanted.phase as usize] || self.waits >= AGAIN_S || begins || exceeds || eased;
         if self.stays == 0 && (due || self.tries(wanted.phase)) {
             self.choose(wanted);
         }
@@ -171,12 +179,14 @@ impl Selector {
     /// `slowdown` times what they take on the reference. Where the reference draws more than the device can lose, what it
     /// does at `bang_bang_w` counts: the clocks go down at the trip and up again below it.
     pub fn begin(&mut self, slowdown: f64, bang_bang_w: f64) {
+        let bang_bang_w = if bang_bang_w.is_nan() { 0.0 } else { bang_bang_w };
         self.step_s = [0.0; 2];
         self.sustains = self.curve.point(&self.reference, Phase::Compute).watts <= bang_bang_w;
         let [compute, decode] = self.shares_s;
         if compute + decode <= 0.0 {
             return;
         }
+        self.anew = [true; 2];
         let (mut low, mut high) = (0.02_f64.ln(), 200.0_f64.ln());
         for _ in 0..10 {
             let middle = f64::midpoint(low, high);
@@ -219,18 +229,20 @@ impl Selector {
 
     fn learn(&mut self, phase: Phase, measured: &Measured) {
         self.seconds += 1;
-        if measured.seconds <= 0.0 || measured.work <= 0.0 {
+        let plausible = |value: f64| value > 0.0 && value < IMPLAUSIBLE;
+        if !plausible(measured.seconds) || !plausible(measured.work) {
             return;
         }
         let rate = measured.work / measured.seconds;
         // The first second on a configuration is partly the one before, and a fraction of a second says little.
         if self.seconds > 1 && measured.seconds > 0.5 {
-            if let Some(watts) = measured.watts {
+            let watts = measured.watts.filter(|watts| *watts > 0.0 && *watts < IMPLAUSIBLE);
+            if let Some(watts) = watts {
                 let ratio = watts / self.curve.point(&self.current, phase).watts;
                 let bias = &mut self.bias[phase as usize];
                 *bias = (*bias + BIAS_FOLLOWS * (ratio - *bias)).clamp(0.7, 1.6);
             }
-            self.curve.observe(&self.current, phase, rate, measured.watts);
+            self.curve.observe(&self.current, phase, rate, watts);
         }
         let reference_s = measured.work / self.curve.point(&self.reference, phase).rate;
         if reference_s.is_finite() {
@@ -269,7 +281,9 @@ impl Selector {
         let best = self.cheapest(wanted.phase, wanted.budget_w, price_w);
         let now = self.point(&self.current, wanted.phase);
         let cost = |point: Point| (point.watts + price_w) / point.rate;
-        let gains = cost(self.point(&best, wanted.phase)) < cost(now) * (1.0 - BETTER);
+        // Where the price of time has just been set, two choices cost nearly the same and only one of them is fast enough.
+        let better = if std::mem::take(&mut self.anew[wanted.phase as usize]) { 0.0 } else { BETTER };
+        let gains = cost(self.point(&best, wanted.phase)) < cost(now) * (1.0 - better);
         let slower = self.point(&best, wanted.phase).rate / self.point(&cold, wanted.phase).rate;
         let limited = &mut self.limited[wanted.phase as usize];
         *limited = slower < if *limited { 0.99 } else { 0.9 };
@@ -330,8 +344,10 @@ impl Selector {
                     }
                     at[cluster] = kept;
                 }
-                // Descent ends, for there are finitely many; what it gains at the end is nothing.
-                if value >= before * (1.0 - 1e-6) {
+                // Descent ends, for there are finitely many; what it gains at the end is nothing. A cost that is no
+                // number gains nothing either.
+                let gains = value < before * (1.0 - 1e-6);
+                if !gains {
                     break;
                 }
             }

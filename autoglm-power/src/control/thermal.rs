@@ -123,9 +123,20 @@ impl Headroom {
         }
     }
 
+    /// What of a reading can be true. Sensors see to that too; whoever plays a recording may not.
+    fn believed(reading: &Reading) -> Reading {
+        let celsius = |value: Option<f64>| value.filter(|c| (-40.0..150.0).contains(c));
+        Reading {
+            body_c: celsius(reading.body_c),
+            junction_c: celsius(reading.junction_c),
+            power_w: reading.power_w.filter(|watts| (0.0..2000.0).contains(watts)),
+            ..*reading
+        }
+    }
+
     /// The device was left alone for long: its body is nearly as warm as the air.
     pub fn rested(&mut self, seen: &Reading) {
-        let Some(body) = seen.body_c else { return };
+        let Some(body) = Self::believed(seen).body_c else { return };
         let air = body - RESTED_K;
         // The screen may have been on before: less is believed at once, more slowly.
         self.ambient_c =
@@ -135,7 +146,7 @@ impl Headroom {
 
     /// A request comes: the device draws what it draws without inference.
     pub fn begin(&mut self, seen: &Reading) {
-        if let Some(watts) = seen.power_w.filter(|w| w.is_finite()) {
+        if let Some(watts) = Self::believed(seen).power_w {
             self.idle_w += 0.3 * (watts - self.idle_w);
         }
         self.stretch = None;
@@ -144,6 +155,7 @@ impl Headroom {
 
     /// The power that the whole device may draw from now on, in W; nothing but the lowest clocks where it is zero.
     pub fn step(&mut self, seen: &Reading, now_s: f64) -> f64 {
+        let seen = &Self::believed(seen);
         let passed = self.last_s.map_or(0.0, |last| (now_s - last).clamp(0.0, 10.0));
         self.last_s = Some(now_s);
         self.learn(seen, now_s, passed);

@@ -1,0 +1,101 @@
+//! Which configuration is taken.
+
+use super::{phone, truth};
+use crate::control::{Measured, Phase, Selector, Wanted};
+use crate::{Configuration, Share};
+
+/// A selector that worked for so many seconds on the phone, and what it ran on last.
+fn after(seconds: usize, budget_w: f64, slowdown: f64) -> (Selector, Configuration) {
+    let mut selector = Selector::new(&phone());
+    let mut measured = None;
+    for second in 0..seconds {
+        if second % 100 == 0 {
+            selector.begin(slowdown, f64::INFINITY);
+        }
+        let on = selector.step(measured, &Wanted { phase: Phase::Compute, budget_w }).clone();
+        let (rate, watts) = truth(&on);
+        measured = Some(Measured { work: rate, seconds: 1.0, watts: Some(watts) });
+    }
+    let on = selector.current().clone();
+    (selector, on)
+}
+
+/// All configurations of whole or half clusters.
+fn every() -> Vec<Configuration> {
+    let shares = |clocks: usize| {
+        let used = [2, 4].into_iter().flat_map(move |cores| (0..clocks).map(move |clock| Share { cores, clock }));
+        std::iter::once(Share::default()).chain(used).collect::<Vec<_>>()
+    };
+    let both = |little: &Share| shares(6).into_iter().map(|big| vec![*little, big]).collect::<Vec<_>>();
+    let all = shares(5).iter().flat_map(both).map(|shares| Configuration { shares }).collect::<Vec<_>>();
+    all.into_iter().filter(|on| on.threads() > 0).collect()
+}
+
+#[test]
+fn what_it_learns_is_what_there_is() {
+    let (selector, _) = after(300, f64::INFINITY, 1.1);
+    for on in every() {
+        let (rate, watts) = truth(&on);
+        let point = selector.curve().point(&on, Phase::Compute);
+        assert!((point.rate / rate - 1.0).abs() < 0.12, "{on:?}: {point:?} where it is {rate}");
+        assert!((point.watts / watts - 1.0).abs() < 0.15, "{on:?}: {point:?} where it is {watts} W");
+    }
+}
+
+#[test]
+fn it_takes_nearly_the_least_energy_that_the_time_allows() {
+    let slowdown = 1.15;
+    let (selector, on) = after(400, f64::INFINITY, slowdown);
+    let joules = |on: &Configuration| truth(on).1 / truth(on).0;
+    let fast_enough = truth(selector.reference()).0 / slowdown;
+    assert!(truth(&on).0 > 0.97 * fast_enough, "{on:?} does {:?}", truth(&on));
+    let least = every().iter().filter(|on| truth(on).0 >= fast_enough).map(joules).fold(f64::INFINITY, f64::min);
+    assert!(joules(&on) < 1.05 * least, "{on:?} takes {} J where {least} J would do", joules(&on));
+}
+
+#[test]
+fn no_budget_is_exceeded_for_long_and_less_of_it_never_makes_it_faster() {
+    let mut last = f64::INFINITY;
+    for budget_w in [20.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0] {
+        let (_, on) = after(300, budget_w, 1.1);
+        let (rate, watts) = truth(&on);
+        assert!(watts < 1.06 * budget_w.max(truth(&lowest()).1), "{budget_w} W: {on:?} draws {watts} W");
+        assert!(rate <= last * 1.02, "{budget_w} W: {on:?} does {rate}, more than {last} with a larger budget");
+        last = rate;
+    }
+}
+
+fn lowest() -> Configuration {
+    Configuration { shares: vec![Share { cores: 4, clock: 0 }, Share::default()] }
+}
+
+#[test]
+fn a_processor_without_clocks_is_one_choice() {
+    let container = crate::Topology {
+        clusters: vec![crate::Cluster { cores: vec![0, 1], clocks_khz: Vec::new(), capacity: None }],
+    };
+    let mut selector = Selector::new(&container);
+    for _ in 0..50 {
+        selector.begin(1.1, f64::INFINITY);
+        let wanted = Wanted { phase: Phase::Decode, budget_w: f64::INFINITY };
+        let on = selector.step(Some(Measured { work: 1.0, seconds: 1.0, watts: None }), &wanted);
+        assert!((1..=2).contains(&on.threads()) && on.shares[0].clock == 0);
+    }
+    let nothing = crate::Topology::default();
+    let on = Selector::new(&nothing).step(None, &Wanted { phase: Phase::Compute, budget_w: 1.0 }).clone();
+    assert_eq!(on.shares, []);
+}
+
+#[test]
+fn measurements_that_are_none_do_no_harm() {
+    let mut selector = Selector::new(&phone());
+    for second in 0..200 {
+        let bad = [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e300][second % 5];
+        let measured = Measured { work: bad, seconds: [1.0, 0.0, f64::NAN][second % 3], watts: Some(bad) };
+        selector.begin(1.1, [bad, 5.0][second % 2]);
+        let on = selector.step(Some(measured), &Wanted { phase: Phase::Compute, budget_w: [bad, 4.0][second % 2] });
+        assert!(on.threads() <= 8);
+    }
+    let point = selector.curve().point(selector.reference(), Phase::Compute);
+    assert!(point.rate.is_finite() && point.watts.is_finite(), "{point:?}");
+}
