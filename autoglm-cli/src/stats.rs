@@ -13,6 +13,7 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
         "prefill_s": stats.prefill.as_secs_f64(),
         "decode_s": stats.decode.as_secs_f64(),
         "decode_tokens": stats.decode_tokens,
+        "forced_tokens": stats.forced_tokens,
         "ttft_s": stats.time_to_first_token.as_secs_f64(),
         "weights_bytes": model.weights_bytes(),
         "kv_bytes": stats.kv_bytes,

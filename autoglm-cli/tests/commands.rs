@@ -156,6 +156,7 @@ fn stats_are_one_json_object_on_standard_error() {
         "prefill_s",
         "decode_s",
         "decode_tokens",
+        "forced_tokens",
         "ttft_s",
         "weights_bytes",
         "kv_bytes",

@@ -34,6 +34,8 @@ mod reply;
 mod session;
 mod shape;
 mod stored;
+mod thought;
+mod tier;
 mod transcribe;
 mod transcript;
 #[cfg(feature = "quant")]
@@ -67,6 +69,7 @@ pub use recording::Recording;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
 pub use shape::{Architecture, AudioShape, Shape, VisionShape};
+pub use tier::{Outlook, Request, Tier};
 pub use transcript::Transcript;
 #[cfg(feature = "quant")]
 pub use trial::Trial;

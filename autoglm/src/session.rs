@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use crate::past::Cache;
 use crate::prompt::PREFILL_ROWS;
-use crate::{Error, Generate, Model, Part, Reply, Result};
+use crate::{Error, Generate, Model, Outlook, Part, Reply, Request, Result, Tier};
 
 /// A conversation with a model. It owns everything that changes: the turns, the pictures' rows, and
 /// the cache with what has been computed of them.
@@ -40,8 +40,10 @@ pub struct Session {
     pub(crate) computed: Computed,
     pub(crate) vision: Duration,
     pub(crate) audio: Duration,
-    /// Which rows of the next pictures stay.
+    /// Which rows of the next pictures stay, where the tier does not say it.
     keep: Keep,
+    tier: Tier,
+    outlook: Outlook,
     /// Keeps the prompts of tenants apart.
     pub(crate) salt: [u8; 32],
 }
@@ -65,6 +67,8 @@ impl Session {
         let computed = Computed { assembly: Assembly::new(model.context()), rows: 0, cache: None };
         Self {
             keep: model.keep(),
+            tier: Tier::default(),
+            outlook: Outlook::default(),
             model,
             messages: Vec::new(),
             media: Vec::new(),
@@ -100,6 +104,29 @@ impl Session {
         self.keep = keep;
     }
 
+    /// Says how much of the model pictures and replies get from here on; all of it where nothing is said. Pictures are
+    /// encoded when they are pushed, so this goes before them, and with [`Tier::Auto`] the words do, too: a picture without
+    /// words is judged by the outlook alone.
+    pub fn tier(&mut self, tier: Tier) {
+        self.tier = tier;
+    }
+
+    /// Says what is left for requests, for [`Tier::Auto`].
+    pub fn outlook(&mut self, outlook: Outlook) {
+        self.outlook = outlook;
+    }
+
+    /// Fast or deep: the session's own tier, or `other` in its place, for the user's turn so far.
+    pub(crate) fn tier_of(&self, other: Option<Tier>) -> Tier {
+        let said = self.messages.last().filter(|message| message.role == Role::User);
+        let words = |content: &Content| if let Content::Text(text) = content { text.chars().count() } else { 0 };
+        let request = Request {
+            first: self.messages.iter().all(|message| message.role != Role::Assistant),
+            characters: said.map_or(0, |message| message.content.iter().map(words).sum()),
+        };
+        other.unwrap_or(self.tier).for_request(&request, &self.outlook)
+    }
+
     /// Adds to the user's turn. Pictures and sounds are decoded and encoded here.
     ///
     /// # Errors
@@ -113,7 +140,8 @@ impl Session {
         match part {
             Part::Text(text) => self.add(Content::Text(text)),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
-                let (embeds, took) = self.model.see(self.salt, &picture, self.keep, 0)?;
+                let keep = self.tier_of(None).keep(self.keep);
+                let (embeds, took) = self.model.see(self.salt, &picture, keep, 0)?;
                 self.vision += took;
                 self.media.push(embeds);
                 self.add(Content::Image);
@@ -342,6 +370,8 @@ impl Session {
             vision: Duration::ZERO,
             audio: Duration::ZERO,
             keep: self.keep,
+            tier: self.tier,
+            outlook: self.outlook,
             salt: self.salt,
         }
     }

@@ -110,6 +110,22 @@ fn forks_of_a_conversation_do_not_touch_each_other() {
 }
 
 #[test]
+fn further_short_turns_are_quick_ones_and_so_is_everything_when_little_is_left() {
+    let model = model(None, None);
+    let mut session = model.session();
+    session.tier(Tier::Auto);
+    assert_eq!(session.tier_of(None), Tier::Deep, "the first step");
+    ask(&mut session, vec![Part::text("go back")]);
+    session.push(Part::text("go home")).unwrap();
+    assert_eq!(session.tier_of(None), Tier::Fast);
+    assert_eq!(session.tier_of(Some(Tier::Deep)), Tier::Deep, "a reply's own tier");
+    session.push(Part::text("打开相机，".repeat(20))).unwrap();
+    assert_eq!(session.tier_of(None), Tier::Deep, "a long turn");
+    session.outlook(Outlook { charge: Some(0.1), ..Outlook::default() });
+    assert_eq!([session.tier_of(None), session.fork().tier_of(None)], [Tier::Fast; 2]);
+}
+
+#[test]
 fn what_is_saved_is_found_in_another_process_and_damage_is_computed_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("system.kv");
