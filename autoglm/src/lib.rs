@@ -11,9 +11,12 @@
 mod action;
 #[cfg(all(feature = "quant", feature = "kvcache"))]
 mod agent_loop;
+mod awake;
+mod chat;
 mod ears;
 mod error;
 mod eyes;
+mod gate;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "quant")]
@@ -26,14 +29,21 @@ mod model;
 mod options;
 mod part;
 mod past;
+#[cfg(all(feature = "power", feature = "kvcache"))]
+mod pins;
+mod place;
 mod precision;
 mod prompt;
 #[cfg(feature = "audio")]
 mod recording;
 mod reply;
+mod seat;
 mod session;
 mod shape;
+#[cfg(feature = "power")]
+mod sleep;
 mod stored;
+mod sync;
 mod thought;
 mod tier;
 mod transcribe;
@@ -69,6 +79,8 @@ pub use recording::Recording;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
 pub use shape::{Architecture, AudioShape, Shape, VisionShape};
+#[cfg(feature = "power")]
+pub use sleep::Sleeps;
 pub use tier::{Outlook, Request, Tier};
 pub use transcript::Transcript;
 #[cfg(feature = "quant")]

@@ -39,6 +39,10 @@ pub struct OpenOptions {
     /// before this is an error.
     #[cfg(feature = "kvcache")]
     pub kv_budget: Option<u64>,
+    /// Where pins lie while the model sleeps, sealed; the system's folder for such files when none is given, which apps may not
+    /// have.
+    #[cfg(all(feature = "power", feature = "kvcache"))]
+    pub sleep_folder: Option<std::path::PathBuf>,
     /// Hears how far quantising is, which takes a while for a large checkpoint.
     #[cfg(feature = "quant")]
     pub progress: Option<Progress>,
@@ -100,6 +104,14 @@ impl OpenOptions {
     #[must_use]
     pub fn kv_budget(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.kv_budget = bytes.into();
+        self
+    }
+
+    /// Sets [`OpenOptions::sleep_folder`].
+    #[cfg(all(feature = "power", feature = "kvcache"))]
+    #[must_use]
+    pub fn sleep_folder(mut self, folder: impl Into<Option<std::path::PathBuf>>) -> Self {
+        self.sleep_folder = folder.into();
         self
     }
 

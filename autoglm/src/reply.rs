@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use autoglm_core::TokenId;
 use autoglm_text::{Sampler, StopStrings, TextStream};
 
+use crate::awake::Lease;
 use crate::thought::{Markers, Thought};
 use crate::{Error, Generate, Result, Session, Thinking, Tier};
 
@@ -55,6 +56,8 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Reply<'a> {
     session: &'a mut Session,
+    /// The model stays awake as long as there is a reply.
+    awake: Lease,
     how: Generate,
     sampler: Sampler,
     /// Gone once the last text was handed out.
@@ -90,12 +93,13 @@ impl<'a> Reply<'a> {
         let thought = limit.map(|(markers, limit)| Thought::new(markers, limit, &prompt));
         let sampler = Sampler::new(how.sampling, &prompt)?;
         let prompt_tokens = assembly.len();
-        let reused_tokens = session.begin(assembly)?;
+        let awake = session.model.lease()?;
+        let reused_tokens = session.begin(&awake, assembly)?;
         let vision = std::mem::take(&mut session.vision);
         let audio = std::mem::take(&mut session.audio);
         let stats = Stats { prompt_tokens, reused_tokens, vision, audio, ..Stats::default() };
         let (generated, finish, failed) = (Vec::new(), None, false);
-        Ok(Self { session, how, sampler, text, forced, thought, generated, finish, failed, stats })
+        Ok(Self { session, awake, how, sampler, text, forced, thought, generated, finish, failed, stats })
     }
 
     /// Why the reply ended; none while it goes on.
@@ -152,8 +156,8 @@ impl<'a> Reply<'a> {
     /// Computes what is not computed yet, and has the model choose the next token.
     fn choose(&mut self) -> Result<TokenId> {
         let before = Instant::now();
-        self.session.prefill()?;
-        let mut logits = self.session.next_logits()?;
+        self.session.prefill(&self.awake)?;
+        let mut logits = self.session.next_logits(&self.awake)?;
         let id = self.sampler.sample(&mut logits)?;
         if self.generated.is_empty() {
             self.stats.prefill = before.elapsed();
@@ -214,7 +218,7 @@ impl Drop for Reply<'_> {
         {
             turn.pop();
         }
-        self.session.close_turn(turn);
+        self.session.close_turn(&self.awake, turn);
     }
 }
 
