@@ -55,7 +55,7 @@ impl Model {
     /// # Errors
     /// As for [`Model::open`].
     pub fn open_with(dir: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        Self::from_files(Files::directory(dir.as_ref())?, options)
+        Self::from_files(&Files::directory(dir.as_ref())?, options)
     }
 
     /// Opens a checkpoint that is compiled into the program: its files by name.
@@ -75,16 +75,16 @@ impl Model {
     /// # Ok::<(), autoglm::Error>(())
     /// ```
     pub fn open_embedded(files: &'static [(&'static str, &'static [u8])], options: &OpenOptions) -> Result<Self> {
-        Self::from_files(Files::embedded(files), options)
+        Self::from_files(&Files::embedded(files), options)
     }
 
-    fn from_files(files: Files, options: &OpenOptions) -> Result<Self> {
+    fn from_files(files: &Files, options: &OpenOptions) -> Result<Self> {
         // Looked at before they are opened: whoever replaces them in between is noticed later.
         #[cfg(feature = "kvcache")]
-        let origin = Origin::of(&files);
+        let origin = Origin::of(files);
         let place = Place::files(files.clone(), options.clone());
         let (facts, awake) = place.open()?;
-        let chat = Chat::read(&files, facts.family)?;
+        let chat = Chat::read(files, facts.family)?;
         let inner = Inner {
             gate: Gate::new(awake),
             facts,

@@ -3,6 +3,7 @@
 mod listen;
 mod parity;
 mod taps;
+mod tiers;
 mod widths;
 
 use crate::error::Result;
@@ -30,6 +31,7 @@ enum Campaign {
     /// Every golden case: how far the logits are from those of transformers; fails beyond the bounds of the tests
     Parity,
     Taps(taps::Arguments),
+    Tiers(tiers::Arguments),
     Widths(widths::Arguments),
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Campaign::Sounds => mutations("autoglm-audio", "mutate_sounds", 100_000),
         Campaign::Parity => parity::run(workspace::root()),
         Campaign::Taps(arguments) => taps::run(workspace::root(), arguments),
+        Campaign::Tiers(arguments) => tiers::run(workspace::root(), arguments),
         Campaign::Widths(arguments) => widths::run(workspace::root(), arguments),
     }
 }
