@@ -16,6 +16,7 @@ mod chat;
 mod ears;
 mod error;
 mod eyes;
+#[cfg_attr(not(feature = "power"), allow(dead_code, reason = "nothing sleeps without it"))]
 mod gate;
 #[cfg(feature = "hub")]
 pub mod hub;

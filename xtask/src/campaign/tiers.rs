@@ -124,7 +124,7 @@ mod tests {
     const SCREENS: usize = 5;
 
     #[test]
-    fn the_fast_tier_taps_as_well_with_fewer_rows_and_steps_and_a_cut_answer_does_not() {
+    fn the_fast_tier_taps_as_well_with_fewer_rows_and_steps_and_cut_thoughts_and_answers_do_not() {
         let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CHECKPOINT);
         let model = Model::open_with(&checkpoint, &OpenOptions::default()).unwrap();
         let ways = Way::all();
@@ -132,8 +132,11 @@ mod tests {
             let way = ways.iter().find(|way| way.name == name).unwrap();
             ask(&model, &checkpoint.join("eval"), way, SCREENS).unwrap()
         };
-        let [deep, limited, fast, cut] = ["deep", "deep, 2 to think", "fast", "fast, 8 steps"].map(taken);
-        assert_eq!([deep.hits, fast.hits, cut.hits], [SCREENS, SCREENS, 0]);
-        assert!(fast.prompt_rows < deep.prompt_rows && fast.steps < limited.steps && limited.steps < deep.steps);
+        let [deep, limited, fast] = ["deep", "deep, 8 to think", "fast"].map(taken);
+        assert_eq!([deep.hits, limited.hits, fast.hits], [SCREENS; 3]);
+        assert!(fast.prompt_rows < deep.prompt_rows && fast.steps < deep.steps);
+        for cut in ["deep, 2 to think", "fast, 8 steps"] {
+            assert_eq!(taken(cut).hits, 0, "{cut}");
+        }
     }
 }
