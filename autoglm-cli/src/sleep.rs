@@ -20,17 +20,19 @@ pub(crate) fn measure(dir: &Path, options: &OpenOptions, repeat: u16) -> Result<
     let model = Model::open_with(dir, options)?;
     // Reads what an answer needs, so that the first of the openings is as warm as the others.
     let cold = first_token(&model)?;
-    let (mut opens, mut wakes, mut sleeps) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut awake, mut asleep) = (None, None);
+    // Memory first, and alone: what other models leave behind in the heap is not this one's.
+    let (mut awake, mut asleep, mut sleeps) = (None, None, Vec::new());
     for _ in 0..repeat {
         awake = awake.max(resident_bytes());
-        let start = Instant::now();
-        let slept = model.sleep()?;
-        sleeps.push(start.elapsed());
-        if !slept {
-            return Err(Error::Awake);
-        }
+        sleeps.push(sleep(&model)?);
         asleep = asleep.max(resident_bytes());
+        first_token(&model)?;
+    }
+    let woken = resident_bytes();
+    // In turn, so that a busy machine is busy for both.
+    let (mut opens, mut wakes) = (Vec::new(), Vec::new());
+    for _ in 0..repeat {
+        sleep(&model)?;
         let start = Instant::now();
         let other = Model::open_with(dir, options)?;
         first_token(&other)?;
@@ -46,7 +48,7 @@ pub(crate) fn measure(dir: &Path, options: &OpenOptions, repeat: u16) -> Result<
         "rss_before_bytes": before,
         "rss_awake_bytes": awake,
         "rss_asleep_bytes": asleep,
-        "rss_woken_bytes": resident_bytes(),
+        "rss_woken_bytes": woken,
         "asleep_of_weights": above(asleep).map(|left| left as f64 / weights as f64),
         "sleep_s": median(sleeps).as_secs_f64(),
         "first_s": cold.as_secs_f64(),
@@ -58,6 +60,12 @@ pub(crate) fn measure(dir: &Path, options: &OpenOptions, repeat: u16) -> Result<
         "threads": model.threads(),
     });
     Ok(format!("{object}\n"))
+}
+
+/// How long going to sleep takes.
+fn sleep(model: &Model) -> Result<Duration, Error> {
+    let start = Instant::now();
+    if model.sleep()? { Ok(start.elapsed()) } else { Err(Error::Awake) }
 }
 
 /// How long the first token of an answer takes in a new conversation.
