@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use autoglm_core::{Checkpoint, Files, Run, TokenId};
+use autoglm_core::{Checkpoint, Files, Run, TokenId, Workers};
 use autoglm_fusion::Placeholders;
 use autoglm_text::{Decoder, Family, TextConfig};
 use serde_json::Value;
 
 use crate::awake::{Awake, start_workers};
-use crate::ears::EarsConfig;
-use crate::eyes::EyesConfig;
+use crate::ears::{Ears, EarsConfig};
+use crate::eyes::{Eyes, EyesConfig};
 use crate::past::Past;
 use crate::precision::Weights;
 use crate::stored::Stored;
@@ -92,13 +92,10 @@ impl Place {
     /// - [`Error::Changed`] names a file that is gone or another one than it was.
     /// - Those of the first opening.
     pub(crate) fn reopen(&self) -> Result<Awake> {
-        if let From::Files(files, before) = &self.from {
-            let now = states(files);
-            let gone = before.iter().find(|state| !now.contains(state));
-            let new = now.iter().find(|state| !before.contains(state));
-            if let Some(State { path, .. }) = gone.or(new) {
-                return Err(Error::Changed { path: path.clone() });
-            }
+        match &self.from {
+            From::Files(files, before) => same(before, &states(files))?,
+            #[cfg(feature = "quant")]
+            From::Random(_) => {}
         }
         Ok(self.open()?.1)
     }
@@ -145,26 +142,14 @@ impl Place {
         let (weights_bytes, isa, warnings) =
             (weights.bytes(), weights.isa(), [weights.warning(), verified.extra_names()]);
         drop(weights);
+        let awake = self.furnish((decoder, eyes, ears), workers, (precision, isa), &[config.to_string()])?;
         let facts = Facts {
-            family,
-            context: decoder.config().max_position_embeddings,
-            vocab_size: decoder.config().vocab_size,
-            weights_bytes,
-            bytes_per_token: decoder.bytes_per_step(),
-            isa,
-            threads: workers.threads(),
-            hears: ears.hears(),
-            placeholders,
             stop_ids: stop_ids(family, generation.as_ref(), &config)?,
             transcription_prompt: (family == Family::GlmAsr).then(|| crate::transcribe::prompt(processor.as_ref())),
             warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
+            ..Facts::of(&awake, (weights_bytes, isa), family, placeholders)
         };
-        let attention = precision.map(Precision::attention).unwrap_or_default();
-        let format = (attention, numbers(precision, isa));
-        let past = Past::new(decoder.config(), format, &[config.to_string()], (options, self.number))?;
-        let decode_threads = options.decode_threads.unwrap_or(workers.threads());
-        let rounds = precision.is_some_and(Precision::rounds);
-        Ok((facts, Awake { workers, decode_threads, attention, rounds, decoder, past, eyes, ears }))
+        Ok((facts, awake))
     }
 
     #[cfg(feature = "quant")]
@@ -185,27 +170,55 @@ impl Place {
         let ears = ears.load(weights.source())?;
         let (weights_bytes, isa) = (weights.bytes(), weights.isa());
         drop(weights);
-        let facts = Facts {
+        // Nothing looks the placeholders up, so a smaller vocabulary need not have them.
+        let awake = self.furnish((decoder, eyes, ears), workers, (options.precision, isa), &[])?;
+        Ok((Facts::of(&awake, (weights_bytes, isa), family, placeholders), awake))
+    }
+
+    /// Puts what was loaded beside threads and a pool. `files` are the texts of configuration files.
+    fn furnish(
+        &self,
+        (decoder, eyes, ears): (Decoder, Eyes, Ears),
+        workers: Workers,
+        (precision, isa): (Option<Precision>, &str),
+        files: &[String],
+    ) -> Result<Awake> {
+        let attention = precision.map(Precision::attention).unwrap_or_default();
+        let past =
+            Past::new(decoder.config(), (attention, numbers(precision, isa)), files, (&self.options, self.number))?;
+        let decode_threads = self.options.decode_threads.unwrap_or(workers.threads());
+        let rounds = precision.is_some_and(Precision::rounds);
+        Ok(Awake { workers, decode_threads, attention, rounds, decoder, past, eyes, ears })
+    }
+}
+
+impl Facts {
+    /// Of a model of which no file says more.
+    fn of(awake: &Awake, (bytes, isa): (u64, &'static str), family: Family, placeholders: Placeholders) -> Self {
+        Self {
             family,
-            context: decoder.config().max_position_embeddings,
-            vocab_size: decoder.config().vocab_size,
-            weights_bytes,
-            bytes_per_token: decoder.bytes_per_step(),
+            context: awake.decoder.config().max_position_embeddings,
+            vocab_size: awake.decoder.config().vocab_size,
+            weights_bytes: bytes,
+            bytes_per_token: awake.decoder.bytes_per_step(),
             isa,
-            threads: workers.threads(),
-            hears: ears.hears(),
-            // Nothing looks the placeholders up, so a smaller vocabulary need not have them.
+            threads: awake.workers.threads(),
+            hears: awake.ears.hears(),
             placeholders,
             stop_ids: Vec::new(),
             transcription_prompt: None,
             warning: None,
-        };
-        let attention = options.precision.map(Precision::attention).unwrap_or_default();
-        let format = (attention, numbers(options.precision, isa));
-        let past = Past::new(decoder.config(), format, &[], (options, self.number))?;
-        let decode_threads = options.decode_threads.unwrap_or(workers.threads());
-        let rounds = options.precision.is_some_and(Precision::rounds);
-        Ok((facts, Awake { workers, decode_threads, attention, rounds, decoder, past, eyes, ears }))
+        }
+    }
+}
+
+/// # Errors
+/// [`Error::Changed`] names a file that is gone, new or another one.
+fn same(before: &[State], now: &[State]) -> Result<()> {
+    let gone = before.iter().find(|state| !now.contains(state));
+    match gone.or(now.iter().find(|state| !before.contains(state))) {
+        Some(State { path, .. }) => Err(Error::Changed { path: path.clone() }),
+        None => Ok(()),
     }
 }
 
