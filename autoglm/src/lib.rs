@@ -16,7 +16,10 @@ mod chat;
 mod ears;
 mod error;
 mod eyes;
-#[cfg_attr(not(feature = "power"), allow(dead_code, reason = "nothing sleeps without it"))]
+#[cfg_attr(
+    not(all(feature = "power", feature = "kvcache")),
+    allow(dead_code, reason = "those who sleep and those who look are features")
+)]
 mod gate;
 #[cfg(feature = "hub")]
 pub mod hub;
