@@ -67,6 +67,11 @@ pub(crate) struct Args {
     #[cfg(feature = "kvcache")]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..=200), conflicts_with_all = ["prompt", "generate", "repeat"])]
     agent_loop: Option<u16>,
+    /// Put the checkpoint in this directory to sleep and wake it instead: memory before, asleep and after, and seconds to the
+    /// first token, beside an opening from the page cache; one JSON object
+    #[cfg(feature = "power")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["shape", "layers", "vision_layers", "audio_layers", "precision", "prompt", "generate", "image", "audio"])]
+    sleep: Option<std::path::PathBuf>,
     /// How keys and values are held [default: bf16 beside integer weights, f32 beside floats]
     #[cfg(feature = "kvcache")]
     #[arg(long, value_name = "FORMAT")]
@@ -108,6 +113,12 @@ pub(crate) fn bench(args: &Args) -> Result<(), Error> {
     #[cfg(feature = "kvcache")]
     if let Some(steps) = args.agent_loop {
         let text = crate::agent_loop::replay(&Model::synthetic(&shape, &options)?, steps, args.image, args.json)?;
+        return std::io::stdout().write_all(text.as_bytes()).map_err(Error::Output);
+    }
+    #[cfg(feature = "power")]
+    if let Some(dir) = &args.sleep {
+        // Whatever precision the files have.
+        let text = crate::sleep::measure(dir, &options.precision(None), args.repeat)?;
         return std::io::stdout().write_all(text.as_bytes()).map_err(Error::Output);
     }
     // Before there are weights, so that the memory it takes is not counted beside them.
@@ -171,7 +182,7 @@ fn sound(seconds: u16, seed: u32) -> Part {
     Part::samples(RATE, (0..u32::from(seconds) * RATE).map(sample).collect::<Vec<_>>())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -15,6 +15,10 @@ pub(crate) enum Error {
     #[cfg(feature = "audio")]
     #[error("nothing was understood in {}", .path.display())]
     NothingHeard { path: PathBuf },
+    /// Something holds the weights that should be asleep.
+    #[cfg(all(feature = "quant", feature = "power"))]
+    #[error("the model does not go to sleep: something needs it")]
+    Awake,
     /// The answer's name belongs to something that is no file.
     #[error("{} exists and is no regular file", .path.display())]
     Target { path: PathBuf },

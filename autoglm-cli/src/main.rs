@@ -22,6 +22,8 @@ mod pull;
 #[cfg(feature = "quant")]
 mod quantising;
 mod run;
+#[cfg(all(feature = "quant", feature = "power"))]
+mod sleep;
 mod stats;
 
 use error::Error;

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use autoglm::{Generate, Part, Sampling, Thinking};
+use autoglm::{Generate, Outlook, Part, Request, Sampling, Thinking, Tier};
+use clap::ValueEnum;
 
 use crate::error::Error;
 use crate::model::Options;
@@ -30,11 +31,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", requires = "audio")]
     asr_model: Option<PathBuf>,
     /// Force nothing: the model thinks before it answers (the default)
-    #[arg(long, conflicts_with = "no_think")]
+    #[arg(long, conflicts_with_all = ["no_think", "tier"])]
     think: bool,
     /// Force an empty thought, so that the model answers at once
     #[arg(long)]
     no_think: bool,
+    /// How much of the model the request gets
+    #[arg(long, value_enum, value_name = "TIER", default_value = "deep")]
+    tier: Named,
+    /// Tokens that the model may think; a thought that goes on is closed, and the model answers [default: no limit]
+    #[arg(long, value_name = "N")]
+    thinking_budget: Option<usize>,
     /// Tokens after which the reply ends in any case
     #[arg(long, value_name = "N", default_value_t = 3_000)]
     max_new_tokens: usize,
@@ -71,7 +78,29 @@ pub(crate) struct Args {
     prompt: Option<String>,
 }
 
+/// A tier as an option's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Named {
+    /// No thought, and half of the rows of pictures unless --keep says otherwise
+    Fast,
+    /// Everything that the other options allow
+    Deep,
+    /// The fast one for short further steps, the deep one for what is new
+    Auto,
+}
+
 impl Args {
+    /// The tier for this request, which is all that there is of the conversation.
+    fn tier(&self, prompt: Option<&str>) -> Tier {
+        let tier = match self.tier {
+            Named::Fast => Tier::Fast,
+            Named::Deep => Tier::Deep,
+            Named::Auto => Tier::Auto,
+        };
+        let characters = prompt.map_or(0, |prompt| prompt.chars().count());
+        tier.for_request(&Request { first: true, characters }, &Outlook::default())
+    }
+
     fn sampling(&self) -> Sampling {
         let mut sampling = Sampling::greedy();
         let samples =
@@ -132,6 +161,8 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let model = args.options.open(args.model.as_ref())?;
     let mut session = model.session();
+    let prompt = args.prompt.as_deref().or(model.transcription_prompt());
+    session.tier(args.tier(prompt));
     #[cfg(feature = "kvcache")]
     args.pin.load(&mut session)?;
     // Before a picture is encoded, which takes seconds: a mistyped path is known by now.
@@ -146,12 +177,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let heard = session.push(sound);
         heard.map_err(|source| Error::Medium { path: path.clone(), source: Box::new(source) })?;
     }
-    let prompt = args.prompt.as_deref().or(model.transcription_prompt());
     if let Some(prompt) = prompt {
         session.push(Part::text(prompt))?;
     }
     let thinking = if args.no_think { Thinking::Skipped } else { Thinking::Free };
     let how = Generate::from(args.sampling()).thinking(thinking).max_new_tokens(args.max_new_tokens);
+    let how = how.thinking_budget(args.thinking_budget);
     let mut reply = session.reply(how)?;
     let mut out = std::io::stdout().lock();
     for piece in reply.by_ref() {

@@ -13,6 +13,7 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
         "prefill_s": stats.prefill.as_secs_f64(),
         "decode_s": stats.decode.as_secs_f64(),
         "decode_tokens": stats.decode_tokens,
+        "forced_tokens": stats.forced_tokens,
         "ttft_s": stats.time_to_first_token.as_secs_f64(),
         "weights_bytes": model.weights_bytes(),
         "kv_bytes": stats.kv_bytes,
@@ -25,8 +26,18 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
 
 /// The largest resident size of this process so far, where the system keeps it (`VmHWM` on Linux).
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
+    of_status("VmHWM:")
+}
+
+/// The resident size of this process now, mapped files included, where the system keeps it (`VmRSS` on Linux).
+#[cfg(all(feature = "quant", feature = "power"))]
+pub(crate) fn resident_bytes() -> Option<u64> {
+    of_status("VmRSS:")
+}
+
+fn of_status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

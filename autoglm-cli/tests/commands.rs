@@ -156,6 +156,7 @@ fn stats_are_one_json_object_on_standard_error() {
         "prefill_s",
         "decode_s",
         "decode_tokens",
+        "forced_tokens",
         "ttft_s",
         "weights_bytes",
         "kv_bytes",
@@ -172,6 +173,28 @@ fn stats_are_one_json_object_on_standard_error() {
 }
 
 #[test]
+fn a_tier_and_a_limit_end_the_thought() {
+    let fast = autoglm(&["run", "--tier", "fast", "go back"]);
+    assert_eq!(stdout(&fast), "do(action=\"Back\")\n");
+    for tier in ["deep", "auto"] {
+        let limited = stdout(&autoglm(&["run", "--tier", tier, "--thinking-budget", "2", "go back"]));
+        assert!(limited.starts_with("<think>") && limited.contains("</think>\n<answer>do("), "{tier}: {limited}");
+    }
+    assert_eq!(stdout(&autoglm(&["run", "--thinking-budget", "0", "go back"])), "do(action=\"Back\")\n");
+}
+
+#[cfg(all(feature = "quant", feature = "power"))]
+#[test]
+fn a_measured_sleep_is_one_json_object() {
+    let output = autoglm(&["bench", "--sleep", &repository("models/autoglm-tiny"), "--repeat", "2", "--threads", "1"]);
+    let measured: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    for field in ["weights_bytes", "sleep_s", "wake_to_first_token_s", "open_to_first_token_s", "wake_of_open"] {
+        assert!(measured[field].as_f64().unwrap() > 0.0, "{field}: {measured}");
+    }
+    assert_eq!((&measured["repeat"], &measured["threads"]), (&2.into(), &1.into()));
+}
+
+#[test]
 fn wrong_calls_exit_with_two() {
     for args in [
         &["run"][..],
@@ -184,6 +207,9 @@ fn wrong_calls_exit_with_two() {
         &["run", "--min-p", "NaN", "x"],
         &["run", "--max-pixels", "0", "x"],
         &["run", "--keep", "half", "x"],
+        &["run", "--tier", "slow", "x"],
+        &["run", "--tier", "fast", "--think", "x"],
+        &["run", "--thinking-budget", "-1", "x"],
         &["logits"],
         &["nothing"],
         &[],

@@ -45,6 +45,14 @@ pub struct Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root(pub(crate) Key);
 
+impl Root {
+    /// What stands for it in files: it tells nothing of what it was made of.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0.0
+    }
+}
+
 impl Identity {
     /// The root for keys and values of a shape.
     #[must_use]

@@ -36,6 +36,6 @@ pub use cache::PooledCache;
 pub use error::{Error, Result};
 pub use key::{Identity, NUMERICS, Root};
 pub use media::EmbedsCache;
-pub use pool::{Pool, PoolStats};
+pub use pool::{Pinned, Pool, PoolStats};
 pub use shape::{BLOCK_TOKENS, Shape};
 pub use snapshot::{Seal, SnapshotError};

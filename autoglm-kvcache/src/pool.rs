@@ -61,6 +61,17 @@ pub struct PoolStats {
     pub evicted: u64,
 }
 
+/// A prompt that is kept under a name.
+#[derive(Debug)]
+pub struct Pinned {
+    /// The name, which is a tenant's own.
+    pub name: String,
+    /// A sequence that holds it, of its tenant.
+    pub cache: PooledCache,
+    /// What it is.
+    pub units: Vec<Unit>,
+}
+
 impl PoolStats {
     /// Share of the rows of prompts that were computed already.
     #[must_use]
@@ -116,6 +127,20 @@ impl Pool {
         let pinned = index.pins.remove(&(root.0, name.to_owned()));
         pinned.into_iter().for_each(|node| index.tree.unpin(node));
         pinned.is_some()
+    }
+
+    /// All that is pinned, of all tenants, each as a sequence that may grow to `limit` rows.
+    #[must_use]
+    pub fn pinned(&self, limit: usize) -> Vec<Pinned> {
+        let mut index = lock(&self.inner.index);
+        let pins: Vec<_> = index.pins.iter().map(|((root, name), node)| (Root(*root), name.clone(), *node)).collect();
+        let held = pins.into_iter().map(|(root, name, node)| {
+            index.tree.lease(node);
+            let (units, blocks) = index.tree.path(node);
+            let rows = index.tree.rows(node);
+            Pinned { name, cache: PooledCache::new(self.clone(), root, blocks, rows, Some(node), limit), units }
+        });
+        held.collect()
     }
 
     /// What the pool holds and what became of its lookups.

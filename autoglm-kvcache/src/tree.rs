@@ -295,6 +295,22 @@ impl<B: Clone> Tree<B> {
         self.node(id).rows.end
     }
 
+    /// The units up to the end of a node, and the blocks that their rows lie in.
+    pub(crate) fn path(&self, id: Id) -> (Vec<Unit>, Vec<B>) {
+        let mut nodes = vec![self.node(id)];
+        while let Some(parent) = nodes.last().and_then(|node| node.parent) {
+            nodes.push(self.node(parent));
+        }
+        let (mut units, mut blocks) = (Vec::new(), Vec::new());
+        for node in nodes.into_iter().rev() {
+            units.extend(node.edge.iter().cloned());
+            // The block that an edge begins in is the deeper one's.
+            blocks.truncate(node.rows.start / BLOCK_TOKENS);
+            blocks.extend(node.blocks.iter().cloned());
+        }
+        (units, blocks)
+    }
+
     /// Removes what goes on behind the first `keep` rows of the path to `id`, as far as nobody leases or
     /// pins it. → where the path ends now, at or before `keep`.
     pub(crate) fn forget(&mut self, id: Id, keep: usize) -> Id {

@@ -188,8 +188,13 @@ impl Sampler {
         let chosen = if self.sampling.is_greedy() { most } else { self.draw(logits, logits[most]) };
         // `largest` checked that every place is a u32.
         let id = TokenId(chosen as u32);
-        *self.counts.entry(id).or_insert(0) += 1;
+        self.count(id);
         Ok(id)
+    }
+
+    /// Counts an id of the reply that somebody else chose, for the penalties of those that follow.
+    pub fn count(&mut self, id: TokenId) {
+        *self.counts.entry(id).or_insert(0) += 1;
     }
 
     fn penalise(&self, logits: &mut [f32]) -> Result<()> {

@@ -1,11 +1,13 @@
 //! A phone agent's conversation replayed for its times: what the benchmark command runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use autoglm_core::{KvCache, TokenId, Unit};
 use autoglm_fusion::{Assembly, Placeholders};
 
-use crate::past::Cache;
+use crate::awake::Lease;
+use crate::past::{Cache, Past};
 use crate::trial::{compute, token};
 use crate::{Model, Part, Result};
 
@@ -23,6 +25,8 @@ const NOBODY: [u8; 32] = [0xff; 32];
 #[derive(Debug)]
 pub struct AgentLoop {
     model: Model,
+    /// From the first step on: the model stays awake between two.
+    awake: Option<Arc<Lease>>,
     /// Tokens of the system prompt and of all turns so far.
     history: Vec<TokenId>,
     /// What the last step computed, and how many of its rows come again.
@@ -52,7 +56,7 @@ pub struct AgentStep {
 impl AgentLoop {
     pub(crate) fn new(model: &Model) -> Self {
         let history = (0..SYSTEM).map(token).collect();
-        Self { model: model.clone(), history, last: None, steps: 0 }
+        Self { model: model.clone(), awake: None, history, last: None, steps: 0 }
     }
 
     /// Takes a step: shows `picture`, and asks.
@@ -63,12 +67,16 @@ impl AgentLoop {
     /// - What the decoder reports, a full budget among it.
     pub fn step(&mut self, picture: Option<&Part>) -> Result<AgentStep> {
         self.steps += 1;
-        let past = self.model.past();
+        let awake = match &self.awake {
+            Some(awake) => awake.clone(),
+            None => self.awake.insert(Arc::new(self.model.lease()?)).clone(),
+        };
+        let past = &awake.past;
         // The screenshot of the step before is taken out, and what followed it with it.
         if let Some((mut cache, keep)) = self.last.take() {
-            past.forget(&mut cache, keep)?;
+            Past::forget(&mut cache, keep)?;
         }
-        let seen = picture.map(|picture| self.model.see([0; 32], picture, self.model.keep(), self.history.len()));
+        let seen = picture.map(|picture| awake.see([0; 32], picture, self.model.keep(), self.history.len()));
         let seen = seen.transpose()?;
         let vision = seen.as_ref().map_or(Duration::ZERO, |(_, took)| *took);
         let mut assembly = Assembly::new(self.model.context());
@@ -90,9 +98,9 @@ impl AgentLoop {
         // What is known is held while the other prompt needs room.
         let (mut warm, reused) = past.open([0; 32], &units, rows - 1);
         let (mut cold, _) = past.open(NOBODY, &units, 0);
-        let ttft_cold = compute(&self.model, &assembly, 0..rows, &mut cold)?;
+        let ttft_cold = compute(&awake, &assembly, 0..rows, &mut cold)?;
         drop(cold);
-        let ttft_warm = compute(&self.model, &assembly, reused..rows, &mut warm)?;
+        let ttft_warm = compute(&awake, &assembly, reused..rows, &mut warm)?;
         past.commit(&mut warm, &units);
         let kv_bytes = warm.bytes();
         self.last = Some((warm, keep));

@@ -17,6 +17,20 @@ pub enum Error {
         /// What needs it.
         purpose: &'static str,
     },
+    /// A file of the checkpoint is gone, or another one than it was when the model was opened: what was computed before could
+    /// not be gone on with.
+    #[error("{} is not what it was when the model was opened", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system starts no thread that would watch for idleness.
+    #[cfg(feature = "power")]
+    #[error("no thread to watch for idleness")]
+    Timer {
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A text file of the checkpoint is not UTF-8.
     #[error("{file} is not UTF-8")]
     NotText {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::ears::EarsConfig;
 use crate::eyes::EyesConfig;
-use crate::model::has_weight;
+use crate::place::has_weight;
 use crate::stored::Stored;
 use crate::{Error, OpenOptions, Result};
 

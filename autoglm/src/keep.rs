@@ -6,6 +6,7 @@ use autoglm_core::{Files, Unit};
 use autoglm_kvcache::digest::{self, FileState};
 use autoglm_kvcache::{Identity, Seal};
 
+use crate::awake::Awake;
 use crate::{Error, Session};
 
 /// Where the weights of a model came from.
@@ -62,13 +63,15 @@ impl Session {
     /// The checkpoint's files are read for a digest, which is remembered beside a snapshot that is not sealed.
     ///
     /// # Errors
-    /// - [`Error::Pool`] when nothing was computed yet, the file cannot be written, or the checkpoint has
+    /// - [`Error::Pool`] when nothing was computed since the model woke, the file cannot be written, or the checkpoint has
     ///   changed since it was opened.
     /// - [`Error::Unsaveable`] for random weights, and for a directory that may not be listed.
     pub fn save(&self, path: impl AsRef<Path>, seal: Option<&Seal>) -> crate::Result<usize> {
         let path = path.as_ref();
-        let cache = self.computed.cache.as_ref().ok_or(autoglm_kvcache::Error::Nothing)?;
-        let identity = self.identity(path, seal)?;
+        let awake = self.model.inner.gate.held().ok_or(autoglm_kvcache::Error::Nothing)?;
+        let seat = self.computed.cache.lock();
+        let cache = seat.as_ref().ok_or(autoglm_kvcache::Error::Nothing)?;
+        let identity = self.identity(&awake, path, seal)?;
         let units: Vec<Unit> = self.computed.assembly.units().collect();
         let units = cache.held(&units);
         cache.save(units, &identity, path, seal)?;
@@ -85,17 +88,18 @@ impl Session {
     /// - [`Error::Unsaveable`] for random weights, and for a directory that may not be listed.
     pub fn load(&mut self, name: &str, path: impl AsRef<Path>, seal: Option<&Seal>) -> crate::Result<usize> {
         let path = path.as_ref();
-        let identity = self.identity(path, seal)?;
-        let past = self.model.past();
+        let awake = self.model.lease()?;
+        let identity = self.identity(&awake, path, seal)?;
+        let past = &awake.past;
         let root = past.root(self.salt);
         let (cache, _) = past.pool().load(&identity, root, self.model.context(), path, seal)?;
         Ok(cache.pin(name)?)
     }
 
-    fn identity(&self, path: &Path, seal: Option<&Seal>) -> crate::Result<Identity> {
+    fn identity(&self, awake: &Awake, path: &Path, seal: Option<&Seal>) -> crate::Result<Identity> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // A sealed snapshot is not believed because of a file that anybody could have written.
         let weights = self.model.origin().digest(seal.is_none().then_some(folder))?;
-        Ok(Identity { salt: self.salt, weights, ..self.model.past().identity().clone() })
+        Ok(Identity { salt: self.salt, weights, ..awake.past.identity().clone() })
     }
 }

@@ -11,9 +11,16 @@
 mod action;
 #[cfg(all(feature = "quant", feature = "kvcache"))]
 mod agent_loop;
+mod awake;
+mod chat;
 mod ears;
 mod error;
 mod eyes;
+#[cfg_attr(
+    not(all(feature = "power", feature = "kvcache")),
+    allow(dead_code, reason = "those who sleep and those who look are features")
+)]
+mod gate;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "quant")]
@@ -26,14 +33,23 @@ mod model;
 mod options;
 mod part;
 mod past;
+#[cfg(all(feature = "power", feature = "kvcache"))]
+mod pins;
+mod place;
 mod precision;
 mod prompt;
 #[cfg(feature = "audio")]
 mod recording;
 mod reply;
+mod seat;
 mod session;
 mod shape;
+#[cfg(feature = "power")]
+mod sleep;
 mod stored;
+mod sync;
+mod thought;
+mod tier;
 mod transcribe;
 mod transcript;
 #[cfg(feature = "quant")]
@@ -67,6 +83,9 @@ pub use recording::Recording;
 pub use reply::{Finish, Piece, Reply, Stats};
 pub use session::Session;
 pub use shape::{Architecture, AudioShape, Shape, VisionShape};
+#[cfg(feature = "power")]
+pub use sleep::Sleeps;
+pub use tier::{Outlook, Request, Tier};
 pub use transcript::Transcript;
 #[cfg(feature = "quant")]
 pub use trial::Trial;

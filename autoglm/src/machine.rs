@@ -8,7 +8,7 @@ use autoglm_core::checkpoint::Buffer;
 use autoglm_kernels::peak;
 
 use crate::Result;
-use crate::model::start_workers;
+use crate::awake::start_workers;
 
 /// Measured limits of this machine, on the threads of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -3,9 +3,9 @@
 use autoglm_core::Keep;
 use autoglm_text::Sampling;
 
-use crate::Precision;
 #[cfg(feature = "quant")]
 use crate::Progress;
+use crate::{Precision, Tier};
 
 /// How to open a checkpoint.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,10 @@ pub struct OpenOptions {
     /// before this is an error.
     #[cfg(feature = "kvcache")]
     pub kv_budget: Option<u64>,
+    /// Where pins lie while the model sleeps, sealed; the system's folder for such files when none is given, which apps may not
+    /// have.
+    #[cfg(all(feature = "power", feature = "kvcache"))]
+    pub sleep_folder: Option<std::path::PathBuf>,
     /// Hears how far quantising is, which takes a while for a large checkpoint.
     #[cfg(feature = "quant")]
     pub progress: Option<Progress>,
@@ -103,6 +107,14 @@ impl OpenOptions {
         self
     }
 
+    /// Sets [`OpenOptions::sleep_folder`].
+    #[cfg(all(feature = "power", feature = "kvcache"))]
+    #[must_use]
+    pub fn sleep_folder(mut self, folder: impl Into<Option<std::path::PathBuf>>) -> Self {
+        self.sleep_folder = folder.into();
+        self
+    }
+
     /// Sets [`OpenOptions::progress`].
     #[cfg(feature = "quant")]
     #[must_use]
@@ -131,6 +143,15 @@ pub struct Generate {
     pub sampling: Sampling,
     /// Whether the model thinks first.
     pub thinking: Thinking,
+    /// How much of the model this reply gets; as the session's [`tier`](crate::Session::tier) has it when none is given.
+    /// Pictures were encoded when they were pushed, as the session had it then.
+    pub tier: Option<Tier>,
+    /// Tokens that the model may think; as many as it wants when none is given. A thought that has taken them and goes on is
+    /// closed with `</think>`, a line break and `<answer>`, and the model answers. What closes it is part of the pieces, of
+    /// [`Reply::tokens`](crate::Reply::tokens), of the sampler's penalties and of [`Generate::max_new_tokens`], as if the model
+    /// had written it; a character that is cut in two is shown as U+FFFD, as at the end of a reply. With 0 the thought is
+    /// skipped.
+    pub thinking_budget: Option<usize>,
     /// Tokens after which the reply ends in any case; 3 000 by default, as in the agent's own client.
     pub max_new_tokens: usize,
     /// Strings that end the reply; they are not part of it.
@@ -139,7 +160,14 @@ pub struct Generate {
 
 impl Default for Generate {
     fn default() -> Self {
-        Self { sampling: Sampling::greedy(), thinking: Thinking::Free, max_new_tokens: 3_000, stop: Vec::new() }
+        Self {
+            sampling: Sampling::greedy(),
+            thinking: Thinking::Free,
+            tier: None,
+            thinking_budget: None,
+            max_new_tokens: 3_000,
+            stop: Vec::new(),
+        }
     }
 }
 
@@ -154,6 +182,20 @@ impl Generate {
     #[must_use]
     pub fn thinking(mut self, thinking: Thinking) -> Self {
         self.thinking = thinking;
+        self
+    }
+
+    /// Sets [`Generate::tier`].
+    #[must_use]
+    pub fn tier(mut self, tier: impl Into<Option<Tier>>) -> Self {
+        self.tier = tier.into();
+        self
+    }
+
+    /// Sets [`Generate::thinking_budget`].
+    #[must_use]
+    pub fn thinking_budget(mut self, tokens: impl Into<Option<usize>>) -> Self {
+        self.thinking_budget = tokens.into();
         self
     }
 

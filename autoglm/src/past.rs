@@ -8,8 +8,6 @@ pub(crate) use single::{Cache, Past};
 
 #[cfg(feature = "kvcache")]
 mod pooled {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use autoglm_core::{KvFormat, Unit};
     use autoglm_kvcache::{Identity, Pool, Root, Shape};
     use autoglm_text::TextConfig;
@@ -29,17 +27,16 @@ mod pooled {
 
     impl Past {
         /// `files` are the texts of configuration files. `numbers` names everything besides them that changes
-        /// bits: precision and, where it does, the instruction set.
+        /// bits: precision and, where it does, the instruction set. `opening` is the number of the opening, which stands for
+        /// the weights.
         pub(crate) fn new(
             config: &TextConfig,
             (format, numbers): (KvFormat, String),
             files: &[String],
-            options: &OpenOptions,
+            (options, opening): (&OpenOptions, u64),
         ) -> Result<Self> {
-            // Weights may be changed on disk between two openings in one process, so each is one of a kind.
-            static OPENED: AtomicU64 = AtomicU64::new(0);
             let mut weights = [0; 32];
-            weights[..8].copy_from_slice(&OPENED.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+            weights[..8].copy_from_slice(&opening.to_le_bytes());
             let format = options.kv_format.unwrap_or(format);
             let shape = Shape::new(config.num_hidden_layers, config.num_key_value_heads, config.head_dim, format)?;
             let limit = config.max_position_embeddings;
@@ -61,6 +58,12 @@ mod pooled {
 
         pub(crate) fn identity(&self) -> &Identity {
             &self.identity
+        }
+
+        /// Rows that a sequence may have.
+        #[cfg(feature = "power")]
+        pub(crate) fn limit(&self) -> usize {
+            self.limit
         }
 
         /// Where the prefixes of a tenant begin.
@@ -85,7 +88,7 @@ mod pooled {
         }
 
         /// Forgets all but the first `keep` rows, for others as well where nobody uses the rest.
-        pub(crate) fn forget(&self, cache: &mut Cache, keep: usize) -> Result<()> {
+        pub(crate) fn forget(cache: &mut Cache, keep: usize) -> Result<()> {
             Ok(cache.forget(keep)?)
         }
     }
@@ -112,7 +115,7 @@ mod single {
             config: &TextConfig,
             (format, _): (KvFormat, String),
             _: &[String],
-            _: &OpenOptions,
+            _: (&OpenOptions, u64),
         ) -> Result<Self> {
             let TextConfig { num_hidden_layers, num_key_value_heads, head_dim, max_position_embeddings, .. } = *config;
             let empty = Cache::new(num_hidden_layers, num_key_value_heads, head_dim, max_position_embeddings, format);
@@ -131,7 +134,7 @@ mod single {
 
         pub(crate) fn commit(&self, _: &mut Cache, _: &[Unit]) {}
 
-        pub(crate) fn forget(&self, cache: &mut Cache, keep: usize) -> Result<()> {
+        pub(crate) fn forget(cache: &mut Cache, keep: usize) -> Result<()> {
             Ok(cache.truncate(keep)?)
         }
     }

@@ -124,11 +124,15 @@ enum Plan {
 }
 
 /// The body of integer products to run on: of the two widths that some processors have, the one that is
-/// faster here. Their results are the same.
+/// faster here. Their results are the same, but for what is rounded on the way, so a process stays with what it found first: a
+/// model that wakes has the bits that it had.
 #[cfg(feature = "quant")]
 fn integer_isa() -> autoglm_kernels::Isa {
-    let start = std::time::Instant::now();
-    autoglm_kernels::integer::fastest(autoglm_kernels::Isa::best(), || start.elapsed())
+    static FASTEST: std::sync::OnceLock<autoglm_kernels::Isa> = std::sync::OnceLock::new();
+    *FASTEST.get_or_init(|| {
+        let start = std::time::Instant::now();
+        autoglm_kernels::integer::fastest(autoglm_kernels::Isa::best(), || start.elapsed())
+    })
 }
 
 /// A checkpoint in the precision that was asked for.

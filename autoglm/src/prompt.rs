@@ -6,6 +6,7 @@ use autoglm_fusion::Assembly;
 use autoglm_text::{Sampler, Sampling};
 use candle_core::Tensor;
 
+use crate::awake::{Awake, Lease};
 use crate::past::Cache;
 use crate::{Error, Model, Result};
 
@@ -17,10 +18,11 @@ pub(crate) const PREFILL_ROWS: usize = 256;
 /// Logits that are held at once, in numbers: 64 MB. A row of the real model has 151 552.
 const LOGITS_AT_ONCE: usize = 16 << 20;
 
-/// A laid-out prompt and the cache that its evaluation fills.
+/// A laid-out prompt and the cache that its evaluation fills. The model stays awake as long as there is one.
 #[derive(Debug)]
 pub struct Prompt {
     model: Model,
+    awake: Lease,
     assembly: Assembly,
     cache: Cache,
     /// Logits after the last row, once all rows were computed.
@@ -28,12 +30,12 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    pub(crate) fn new(model: Model, ids: &[TokenId], media: &[Embeds]) -> Result<Self> {
+    pub(crate) fn new(model: Model, awake: Lease, ids: &[TokenId], media: &[Embeds]) -> Result<Self> {
         let limit = model.context();
         let mut assembly = Assembly::new(limit);
         assembly.append(ids, media, model.placeholders())?;
-        let cache = model.past().empty();
-        Ok(Self { model, assembly, cache, last: None })
+        let cache = awake.past.empty();
+        Ok(Self { model, awake, assembly, cache, last: None })
     }
 
     /// Rows after expansion of the placeholders.
@@ -70,7 +72,7 @@ impl Prompt {
         let rows = (LOGITS_AT_ONCE / vocab_size).clamp(1, PREFILL_ROWS);
         for start in (0..self.len()).step_by(rows) {
             let end = (start + rows).min(self.len());
-            let Some(logits) = forward(&self.model, &self.assembly, &mut self.cache, start..end, Want::All)? else {
+            let Some(logits) = forward(&self.awake, &self.assembly, &mut self.cache, start..end, Want::All)? else {
                 continue;
             };
             with_rows(&logits, |numbers| {
@@ -106,7 +108,7 @@ impl Prompt {
             if picked.len() < count {
                 assembly.push(id)?;
                 let last = assembly.len() - 1..assembly.len();
-                next = forward(&self.model, &assembly, &mut self.cache, last, Want::Last)?;
+                next = forward(&self.awake, &assembly, &mut self.cache, last, Want::Last)?;
             }
         }
         Ok(picked)
@@ -114,13 +116,13 @@ impl Prompt {
 }
 
 fn forward(
-    model: &Model,
+    awake: &Awake,
     assembly: &Assembly,
     cache: &mut Cache,
     rows: std::ops::Range<usize>,
     want: Want,
 ) -> Result<Option<Tensor>> {
-    let decoder = model.decoder();
+    let decoder = &awake.decoder;
     let input = assembly.input(rows, decoder.embed_tokens(), want)?;
-    Ok(decoder.forward(&model.run_for(input.len()), &input, cache)?)
+    Ok(decoder.forward(&awake.run_for(input.len()), &input, cache)?)
 }

@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use autoglm_audio::Chunker;
 
+use crate::awake::Lease;
 use crate::{Error, Model, Result, Session};
 
 /// A sound on its way into a [`Session`]: samples come as the microphone gives them, and each window of the encoder
-/// is worked on as soon as it is full, so that at most one is left when the speaker stops.
+/// is worked on as soon as it is full, so that at most one is left when the speaker stops. The model stays awake meanwhile.
 #[derive(Debug)]
 pub struct Recording {
     model: Model,
+    awake: Lease,
     chunker: Chunker,
     took: Duration,
 }
@@ -19,7 +21,7 @@ impl Model {
     /// Begins a recording, of one channel and 16 000 samples per second.
     ///
     /// # Errors
-    /// [`Error::ModalityOff`] when this checkpoint cannot hear.
+    /// [`Error::ModalityOff`] when this checkpoint cannot hear, and what waking reports.
     ///
     /// ```
     /// use autoglm::{Model, OpenOptions};
@@ -34,8 +36,9 @@ impl Model {
     /// # Ok::<(), autoglm::Error>(())
     /// ```
     pub fn record(&self) -> Result<Recording> {
-        let chunker = self.ears().encoder()?.chunker();
-        Ok(Recording { model: self.clone(), chunker, took: Duration::ZERO })
+        let awake = self.lease()?;
+        let chunker = awake.ears.encoder()?.chunker();
+        Ok(Recording { model: self.clone(), awake, chunker, took: Duration::ZERO })
     }
 }
 
@@ -51,12 +54,12 @@ impl Recording {
     ///   missing from those of the sound.
     pub fn push(&mut self, samples: &[f32]) -> Result<()> {
         let start = Instant::now();
-        let features = self.model.ears().encoder()?.features().config();
+        let features = self.awake.ears.encoder()?.features().config();
         let (rows, limit) = (features.rows(self.chunker.samples() + samples.len()), self.model.context());
         if rows > limit {
             return Err(autoglm_fusion::Error::Oversize { rows, limit }.into());
         }
-        self.chunker.push(self.model.ears().encoder()?, &self.model.run(), samples)?;
+        self.chunker.push(self.awake.ears.encoder()?, &self.awake.run(), samples)?;
         self.took += start.elapsed();
         Ok(())
     }
@@ -69,7 +72,7 @@ impl Recording {
     pub fn push_audio(&mut self, bytes: &[u8]) -> Result<()> {
         let start = Instant::now();
         let sound = autoglm_audio::decode(bytes, &autoglm_audio::Limits::default())?;
-        let samples = self.model.ears().encoder()?.samples(&sound)?;
+        let samples = self.awake.ears.encoder()?.samples(&sound)?;
         self.took += start.elapsed();
         self.push(&samples)
     }
@@ -91,8 +94,9 @@ impl Session {
     pub fn say(&mut self, recording: Recording) -> Result<()> {
         self.admit(&recording)?;
         let start = Instant::now();
-        let rows = recording.chunker.finish(self.model.ears().encoder()?, &self.model.run())?;
-        self.add_sound(rows, recording.took + start.elapsed());
+        let Recording { awake, chunker, took, .. } = recording;
+        let rows = chunker.finish(awake.ears.encoder()?, &awake.run())?;
+        self.add_sound(rows, took + start.elapsed());
         Ok(())
     }
 
@@ -103,9 +107,9 @@ impl Session {
     /// As for [`Session::say`].
     pub fn say_approximately(&mut self, recording: Recording) -> Result<()> {
         self.admit(&recording)?;
-        let Recording { chunker, took, .. } = recording;
+        let Recording { awake, chunker, took, .. } = recording;
         let start = Instant::now();
-        let rows = chunker.approximate(self.model.ears().encoder()?, &self.model.run())?;
+        let rows = chunker.approximate(awake.ears.encoder()?, &awake.run())?;
         self.add_sound(rows, took + start.elapsed());
         Ok(())
     }

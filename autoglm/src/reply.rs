@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use autoglm_core::TokenId;
 use autoglm_text::{Sampler, StopStrings, TextStream};
 
-use crate::{Error, Generate, Result, Session, Thinking};
-
-/// The tokens that make the model answer at once, with the line break between them.
-const NO_THINKING: [&str; 3] = ["<think>", "</think>", "<answer>"];
+use crate::awake::Lease;
+use crate::thought::{Markers, Thought};
+use crate::{Error, Generate, Result, Session, Thinking, Tier};
 
 /// Some text of a reply, never part of a character.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +44,8 @@ pub struct Stats {
     pub decode: Duration,
     /// Tokens generated, an end token included.
     pub decode_tokens: usize,
+    /// Those of them that a thinking budget forced, which took no step of the decoder each.
+    pub forced_tokens: usize,
     /// Time from the first pushed part's encoding to the first token: vision, audio and prefill.
     pub time_to_first_token: Duration,
     /// Bytes of keys and values in the cache.
@@ -55,12 +56,16 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Reply<'a> {
     session: &'a mut Session,
+    /// The model stays awake as long as there is a reply.
+    awake: Lease,
     how: Generate,
     sampler: Sampler,
     /// Gone once the last text was handed out.
     text: Option<(TextStream, StopStrings)>,
-    /// Forced tokens: part of the turn, not of the pieces.
+    /// Tokens that were forced before the first piece: part of the turn, not of the pieces.
     forced: Vec<TokenId>,
+    /// Where thinking has a limit.
+    thought: Option<Thought>,
     generated: Vec<TokenId>,
     finish: Option<Finish>,
     failed: bool,
@@ -71,21 +76,30 @@ impl<'a> Reply<'a> {
     pub(crate) fn start(session: &'a mut Session, how: Generate) -> Result<Self> {
         let chat = session.model.chat()?;
         let text = Some((TextStream::new(&chat.tokenizer), StopStrings::new(how.stop.clone())?));
-        let forced = match how.thinking {
-            Thinking::Free => Vec::new(),
-            Thinking::Skipped => no_thinking(&chat.tokenizer)?,
+        // Whichever of the three asks for less is heard.
+        let skipped = how.thinking == Thinking::Skipped
+            || session.tier_of(how.tier) == Tier::Fast
+            || how.thinking_budget == Some(0);
+        let forced = match skipped {
+            true => Markers::of(&chat.tokenizer, "answering without thinking")?.empty_thought(),
+            false => Vec::new(),
         };
+        let limit = how.thinking_budget.filter(|_| !skipped);
+        let limit = limit.map(|limit| Ok::<_, Error>((Markers::of(&chat.tokenizer, "a thinking budget")?, limit)));
+        let limit = limit.transpose()?;
         let (mut assembly, mut prompt) = session.assemble()?;
         assembly.append(&forced, &[], autoglm_fusion::Placeholders::default())?;
         prompt.extend_from_slice(&forced);
+        let thought = limit.map(|(markers, limit)| Thought::new(markers, limit, &prompt));
         let sampler = Sampler::new(how.sampling, &prompt)?;
         let prompt_tokens = assembly.len();
-        let reused_tokens = session.begin(assembly)?;
+        let awake = session.model.lease()?;
+        let reused_tokens = session.begin(&awake, assembly)?;
         let vision = std::mem::take(&mut session.vision);
         let audio = std::mem::take(&mut session.audio);
         let stats = Stats { prompt_tokens, reused_tokens, vision, audio, ..Stats::default() };
         let (generated, finish, failed) = (Vec::new(), None, false);
-        Ok(Self { session, how, sampler, text, forced, generated, finish, failed, stats })
+        Ok(Self { session, awake, how, sampler, text, forced, thought, generated, finish, failed, stats })
     }
 
     /// Why the reply ended; none while it goes on.
@@ -94,7 +108,8 @@ impl<'a> Reply<'a> {
         self.finish
     }
 
-    /// The tokens generated so far, an end token included, forced ones not.
+    /// The tokens generated so far, an end token included, and with them those that closed a thought at its limit; what
+    /// skips a thought is not among them.
     #[must_use]
     pub fn tokens(&self) -> &[TokenId] {
         &self.generated
@@ -111,16 +126,16 @@ impl<'a> Reply<'a> {
         if self.generated.len() >= self.how.max_new_tokens {
             return self.end(Finish::Length);
         }
-        let before = Instant::now();
-        self.session.prefill()?;
-        let mut logits = self.session.next_logits()?;
-        let id = self.sampler.sample(&mut logits)?;
-        if self.generated.is_empty() {
-            self.stats.prefill = before.elapsed();
-            self.stats.time_to_first_token = self.stats.vision + self.stats.audio + self.stats.prefill;
-        } else {
-            self.stats.decode += before.elapsed();
-        }
+        let id = match self.thought.as_mut().and_then(Thought::forced) {
+            // Its row is computed with the next one's.
+            Some(id) => {
+                self.sampler.count(id);
+                self.stats.forced_tokens += 1;
+                id
+            }
+            None => self.choose()?,
+        };
+        self.thought.iter_mut().for_each(|thought| thought.push(id));
         self.generated.push(id);
         if self.session.model.stop_ids().contains(&id) {
             return self.end(Finish::EndToken);
@@ -136,6 +151,21 @@ impl<'a> Reply<'a> {
             return self.end_after(piece.unwrap_or_default(), Finish::Length);
         }
         Ok(piece)
+    }
+
+    /// Computes what is not computed yet, and has the model choose the next token.
+    fn choose(&mut self) -> Result<TokenId> {
+        let before = Instant::now();
+        self.session.prefill(&self.awake)?;
+        let mut logits = self.session.next_logits(&self.awake)?;
+        let id = self.sampler.sample(&mut logits)?;
+        if self.generated.is_empty() {
+            self.stats.prefill = before.elapsed();
+            self.stats.time_to_first_token = self.stats.vision + self.stats.audio + self.stats.prefill;
+        } else {
+            self.stats.decode += before.elapsed();
+        }
+        Ok(id)
     }
 
     /// Ends the reply; → text that was held back.
@@ -188,18 +218,41 @@ impl Drop for Reply<'_> {
         {
             turn.pop();
         }
-        self.session.close_turn(turn);
+        self.session.close_turn(&self.awake, turn);
     }
 }
 
-/// `<think></think>`, a line break, `<answer>`, as ids.
-fn no_thinking(tokenizer: &autoglm_text::Tokenizer) -> Result<Vec<TokenId>> {
-    let id = |token: &'static str| {
-        tokenizer.token_id(token).ok_or(Error::MissingToken { token, purpose: "answering without thinking" })
-    };
-    let [open, close, answer] = NO_THINKING;
-    let mut ids = vec![id(open)?, id(close)?];
-    ids.extend(tokenizer.encode_text("\n")?);
-    ids.push(id(answer)?);
-    Ok(ids)
+#[cfg(test)]
+mod tests {
+    use autoglm_text::{Sampling, TextStream};
+
+    use crate::{Generate, Model, Part};
+
+    #[test]
+    fn penalties_take_notice_of_what_closes_a_thought() {
+        let model = Model::open_embedded(autoglm_tiny::FILES, &Default::default()).unwrap();
+        let mut session = model.session();
+        session.push(Part::text("打开相机")).unwrap();
+        let sampling = Sampling::greedy().presence_penalty(1.0);
+        let how = Generate { sampling, ..Generate::default().thinking_budget(1).max_new_tokens(8) };
+        let mut reply = session.reply(how).unwrap();
+        reply.by_ref().for_each(|piece| assert!(piece.is_ok()));
+        let close = model.chat().unwrap().tokenizer.token_id("</think>").unwrap();
+        assert!(reply.tokens().contains(&close));
+        let mut logits = vec![0.0; model.vocab_size()];
+        logits[close.0 as usize] = 0.5;
+        assert_ne!(reply.sampler.sample(&mut logits).unwrap(), close);
+    }
+
+    #[test]
+    fn a_character_that_is_cut_is_shown_as_broken_before_what_closes_the_thought() {
+        let model = Model::open_embedded(autoglm_tiny::FILES, &Default::default()).unwrap();
+        let tokenizer = &model.chat().unwrap().tokenizer;
+        let character = tokenizer.encode_text("龘").unwrap();
+        assert!(character.len() > 1);
+        let mut stream = TextStream::new(tokenizer);
+        assert_eq!(stream.push(character[0]).unwrap(), None);
+        let close = tokenizer.token_id("</think>").unwrap();
+        assert_eq!(stream.push(close).unwrap().as_deref(), Some("\u{fffd}</think>"));
+    }
 }

@@ -7,9 +7,11 @@ use autoglm_fusion::Assembly;
 use autoglm_text::{Content, Message, Role};
 use candle_core::Tensor;
 
-use crate::past::Cache;
+use crate::awake::Awake;
+use crate::past::{Cache, Past};
 use crate::prompt::PREFILL_ROWS;
-use crate::{Error, Generate, Model, Part, Reply, Result};
+use crate::seat::Seat;
+use crate::{Error, Generate, Model, Outlook, Part, Reply, Request, Result, Tier};
 
 /// A conversation with a model. It owns everything that changes: the turns, the pictures' rows, and
 /// the cache with what has been computed of them.
@@ -40,8 +42,10 @@ pub struct Session {
     pub(crate) computed: Computed,
     pub(crate) vision: Duration,
     pub(crate) audio: Duration,
-    /// Which rows of the next pictures stay.
+    /// Which rows of the next pictures stay, where the tier does not say it.
     keep: Keep,
+    tier: Tier,
+    outlook: Outlook,
     /// Keeps the prompts of tenants apart.
     pub(crate) salt: [u8; 32],
 }
@@ -53,7 +57,14 @@ pub(crate) struct Computed {
     pub(crate) assembly: Assembly,
     /// How many of its rows every layer has.
     pub(crate) rows: usize,
-    pub(crate) cache: Option<Cache>,
+    /// None of them where it is empty.
+    pub(crate) cache: Seat,
+}
+
+impl Computed {
+    fn nothing(model: &Model) -> Self {
+        Self { assembly: Assembly::new(model.context()), rows: 0, cache: model.inner.seats.take(None) }
+    }
 }
 
 /// Rows that are computed ahead of a turn at once: a fraction of a second, after which the caller is asked
@@ -62,9 +73,11 @@ const AHEAD_ROWS: usize = PREFILL_ROWS / 4;
 
 impl Session {
     pub(crate) fn new(model: Model) -> Self {
-        let computed = Computed { assembly: Assembly::new(model.context()), rows: 0, cache: None };
+        let computed = Computed::nothing(&model);
         Self {
             keep: model.keep(),
+            tier: Tier::default(),
+            outlook: Outlook::default(),
             model,
             messages: Vec::new(),
             media: Vec::new(),
@@ -83,7 +96,7 @@ impl Session {
         if salt != self.salt {
             self.salt = salt;
             // What was computed under another salt stays there.
-            self.computed = Computed { assembly: Assembly::new(self.model.context()), rows: 0, cache: None };
+            self.computed = Computed::nothing(&self.model);
         }
         self
     }
@@ -100,6 +113,29 @@ impl Session {
         self.keep = keep;
     }
 
+    /// Says how much of the model pictures and replies get from here on; all of it where nothing is said. Pictures are
+    /// encoded when they are pushed, so this goes before them, and with [`Tier::Auto`] the words do, too: a picture without
+    /// words is judged by the outlook alone.
+    pub fn tier(&mut self, tier: Tier) {
+        self.tier = tier;
+    }
+
+    /// Says what is left for requests, for [`Tier::Auto`].
+    pub fn outlook(&mut self, outlook: Outlook) {
+        self.outlook = outlook;
+    }
+
+    /// Fast or deep: the session's own tier, or `other` in its place, for the user's turn so far.
+    pub(crate) fn tier_of(&self, other: Option<Tier>) -> Tier {
+        let said = self.messages.last().filter(|message| message.role == Role::User);
+        let words = |content: &Content| if let Content::Text(text) = content { text.chars().count() } else { 0 };
+        let request = Request {
+            first: self.messages.iter().all(|message| message.role != Role::Assistant),
+            characters: said.map_or(0, |message| message.content.iter().map(words).sum()),
+        };
+        other.unwrap_or(self.tier).for_request(&request, &self.outlook)
+    }
+
     /// Adds to the user's turn. Pictures and sounds are decoded and encoded here.
     ///
     /// # Errors
@@ -113,13 +149,14 @@ impl Session {
         match part {
             Part::Text(text) => self.add(Content::Text(text)),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
-                let (embeds, took) = self.model.see(self.salt, &picture, self.keep, 0)?;
+                let keep = self.tier_of(None).keep(self.keep);
+                let (embeds, took) = self.model.lease()?.see(self.salt, &picture, keep, 0)?;
                 self.vision += took;
                 self.media.push(embeds);
                 self.add(Content::Image);
             }
             sound @ (Part::Audio(_) | Part::Samples { .. }) => {
-                let (embeds, took) = self.model.hear(self.salt, &sound, 0)?;
+                let (embeds, took) = self.model.lease()?.hear(self.salt, &sound, 0)?;
                 self.add_sound(embeds, took);
             }
         }
@@ -162,13 +199,15 @@ impl Session {
         let left = self.written(&self.messages, false);
         let left = left.map_or_else(|_| Assembly::new(self.model.context()), |(left, _)| left);
         let kept = self.computed.assembly.common_rows(&left).min(self.computed.rows);
-        if let Some(cache) = &mut self.computed.cache
-            && self.model.past().forget(cache, kept).is_err()
+        let mut seat = self.computed.cache.lock();
+        if let Some(cache) = &mut *seat
+            && Past::forget(cache, kept).is_err()
         {
             // Cannot be: it has these rows. Were it so, everything would be computed anew.
-            self.computed.cache = None;
+            *seat = None;
         }
-        self.computed.rows = if self.computed.cache.is_some() { kept } else { 0 };
+        self.computed.rows = if seat.is_some() { kept } else { 0 };
+        drop(seat);
         self.computed.assembly = left;
     }
 
@@ -211,12 +250,13 @@ impl Session {
     }
 
     /// Makes `assembly` the prompt and keeps what the cache already has of it. → rows that were kept.
-    pub(crate) fn begin(&mut self, assembly: Assembly) -> Result<usize> {
+    pub(crate) fn begin(&mut self, awake: &Awake, assembly: Assembly) -> Result<usize> {
         let all_but_last = assembly.len().saturating_sub(1);
         let own = self.computed.assembly.common_rows(&assembly).min(self.computed.rows).min(all_but_last);
         let units: Vec<Unit> = assembly.units().collect();
-        let (known, rows) = self.model.past().open(self.salt, &units, all_but_last);
-        let kept = match &mut self.computed.cache {
+        let (known, rows) = awake.past.open(self.salt, &units, all_but_last);
+        let mut seat = self.computed.cache.lock();
+        let kept = match &mut *seat {
             Some(cache) if own >= rows => {
                 cache.truncate(own)?;
                 own
@@ -226,54 +266,55 @@ impl Session {
                 rows
             }
         };
+        drop(seat);
         self.computed.assembly = assembly;
         self.computed.rows = kept;
         Ok(kept)
     }
 
     /// Computes all rows of the prompt but the last, some at a time.
-    pub(crate) fn prefill(&mut self) -> Result<()> {
+    pub(crate) fn prefill(&mut self, awake: &Awake) -> Result<()> {
         let all_but_last = self.computed.assembly.len().saturating_sub(1);
         while self.computed.rows < all_but_last {
             let end = (self.computed.rows + PREFILL_ROWS).min(all_but_last);
-            self.feed(end, Want::Nothing)?;
+            self.feed(awake, end, Want::Nothing)?;
         }
         Ok(())
     }
 
     /// Feeds the last row and returns its logits.
-    pub(crate) fn next_logits(&mut self) -> Result<Vec<f32>> {
-        let logits = self.feed(self.computed.assembly.len(), Want::Last)?;
+    pub(crate) fn next_logits(&mut self, awake: &Awake) -> Result<Vec<f32>> {
+        let logits = self.feed(awake, self.computed.assembly.len(), Want::Last)?;
         let logits = logits.map(|l| l.flatten_all()?.to_vec1::<f32>()).transpose()?;
         Ok(logits.unwrap_or_default())
     }
 
     /// Computes the rows up to `end` that are not computed yet.
-    fn feed(&mut self, end: usize, want: Want) -> Result<Option<Tensor>> {
+    fn feed(&mut self, awake: &Awake, end: usize, want: Want) -> Result<Option<Tensor>> {
         let Computed { assembly, rows, cache } = &mut self.computed;
-        let decoder = self.model.decoder();
-        let cache = match cache {
+        let mut seat = cache.lock();
+        let cache = match &mut *seat {
             Some(cache) => cache,
-            empty => empty.insert(self.model.past().open(self.salt, &[], 0).0),
+            empty => empty.insert(awake.past.open(self.salt, &[], 0).0),
         };
         // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;
-        let input = assembly.input(*rows..end, decoder.embed_tokens(), want)?;
-        let logits = decoder.forward(&self.model.run_for(input.len()), &input, cache)?;
+        let input = assembly.input(*rows..end, awake.decoder.embed_tokens(), want)?;
+        let logits = awake.decoder.forward(&awake.run_for(input.len()), &input, cache)?;
         *rows = end;
         Ok(logits)
     }
 
     /// Ends the model's turn with these ids, and makes known what was computed.
-    pub(crate) fn close_turn(&mut self, ids: Vec<TokenId>) {
-        self.commit();
+    pub(crate) fn close_turn(&mut self, awake: &Awake, ids: Vec<TokenId>) {
+        self.commit(awake);
         self.messages.push(Message { role: Role::Assistant, content: vec![Content::Tokens(ids)] });
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self, awake: &Awake) {
         let units: Vec<Unit> = self.computed.assembly.units().collect();
-        if let Some(cache) = &mut self.computed.cache {
-            self.model.past().commit(cache, &units);
+        if let Some(cache) = &mut *self.computed.cache.lock() {
+            awake.past.commit(cache, &units);
         }
     }
 
@@ -301,12 +342,13 @@ impl Session {
         if assembly.is_empty() {
             return Ok(0);
         }
-        let before = self.begin(assembly)?;
+        let awake = self.model.lease()?;
+        let before = self.begin(&awake, assembly)?;
         let all = self.computed.assembly.len();
         while self.computed.rows < all && go_on() {
-            self.feed((self.computed.rows + AHEAD_ROWS).min(all), Want::Nothing)?;
+            self.feed(&awake, (self.computed.rows + AHEAD_ROWS).min(all), Want::Nothing)?;
         }
-        self.commit();
+        self.commit(&awake);
         Ok(self.computed.rows - before)
     }
 
@@ -314,18 +356,20 @@ impl Session {
     /// the prompts of common questions. → rows that are kept.
     ///
     /// # Errors
-    /// [`Error::Pool`] when nothing was computed yet.
+    /// [`Error::Pool`] when nothing was computed since the model woke.
     #[cfg(feature = "kvcache")]
     pub fn pin(&self, name: &str) -> Result<usize> {
         let unknown = || autoglm_kvcache::Error::Unknown { name: name.to_owned() };
-        let cache = self.computed.cache.as_ref().ok_or_else(unknown)?;
-        Ok(cache.pin(name)?)
+        // A pin that is made while the model goes to sleep would not be saved.
+        let _awake = self.model.inner.gate.held().ok_or_else(unknown)?;
+        let seat = self.computed.cache.lock();
+        Ok(seat.as_ref().ok_or_else(unknown)?.pin(name)?)
     }
 
     /// Ends a pin of this tenant's. → whether there was one.
     #[cfg(feature = "kvcache")]
     pub fn unpin(&self, name: &str) -> bool {
-        self.model.past().pool().unpin(self.model.past().root(self.salt), name)
+        self.model.inner.unpin(self.salt, name)
     }
 
     /// A second conversation that begins like this one, for another sample of the same reply. What was
@@ -333,7 +377,11 @@ impl Session {
     #[must_use]
     pub fn fork(&self) -> Self {
         let Computed { assembly, rows, cache } = &self.computed;
-        let computed = Computed { assembly: assembly.clone(), rows: *rows, cache: cache.as_ref().map(Cache::fork) };
+        // No copy is made behind the back of a model that goes to sleep.
+        let awake = self.model.inner.gate.held();
+        let copy = cache.lock().as_ref().filter(|_| awake.is_some()).map(Cache::fork);
+        let rows = if copy.is_some() { *rows } else { 0 };
+        let computed = Computed { assembly: assembly.clone(), rows, cache: self.model.inner.seats.take(copy) };
         Self {
             model: self.model.clone(),
             messages: self.messages.clone(),
@@ -342,13 +390,15 @@ impl Session {
             vision: Duration::ZERO,
             audio: Duration::ZERO,
             keep: self.keep,
+            tier: self.tier,
+            outlook: self.outlook,
             salt: self.salt,
         }
     }
 
     /// Bytes that the cache holds.
     pub(crate) fn kv_bytes(&self) -> u64 {
-        self.computed.cache.as_ref().map_or(0, |c| c.bytes())
+        self.computed.cache.lock().as_ref().map_or(0, |cache| cache.bytes())
     }
 }
 

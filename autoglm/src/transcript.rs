@@ -21,7 +21,8 @@ impl Session {
     /// - [`crate::Error::MissingFile`] when the checkpoint has no tokenizer.
     pub fn transcript(&self) -> Result<Transcript> {
         let assembly = self.said()?;
-        let input = assembly.input(0..assembly.len(), self.model.decoder().embed_tokens(), Want::All)?;
+        let awake = self.model.lease()?;
+        let input = assembly.input(0..assembly.len(), awake.decoder.embed_tokens(), Want::All)?;
         let mut tokens = Vec::with_capacity(assembly.len());
         for unit in assembly.units() {
             match unit {

@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use autoglm_core::{Embeds, KvCache, TokenId, Want};
 use autoglm_fusion::{Assembly, Placeholders};
 
+use crate::awake::{Awake, Lease};
 use crate::machine::Reading;
 use crate::past::Cache;
 use crate::prompt::PREFILL_ROWS;
 use crate::{Error, Model, Part, Result};
 
-/// Rows of a made-up prompt and the cache that their evaluation fills. What the model says to them
+/// Rows of a made-up prompt and the cache that their evaluation fills. The model stays awake as long as there is one. What the model says to them
 /// does not matter; how long it takes does.
 #[derive(Debug)]
 pub struct Trial {
     model: Model,
+    awake: Lease,
     assembly: Assembly,
     cache: Cache,
     vision: Duration,
@@ -32,10 +34,19 @@ impl Trial {
     /// - [`Error::Rows`] when media alone have as many rows as the prompt, or more.
     /// - [`Error::Fusion`] when the rows do not fit the context.
     pub(crate) fn new(model: &Model, rows: usize, media: &[Part]) -> Result<Self> {
-        let cache = model.past().empty();
-        let (vision, audio) = (Duration::ZERO, Duration::ZERO);
+        let awake = model.lease()?;
+        let cache = awake.past.empty();
         let assembly = Assembly::new(model.context());
-        let mut trial = Self { model: model.clone(), assembly, cache, vision, audio, picture_rows: 0, sound_rows: 0 };
+        let mut trial = Self {
+            model: model.clone(),
+            awake,
+            assembly,
+            cache,
+            vision: Duration::ZERO,
+            audio: Duration::ZERO,
+            picture_rows: 0,
+            sound_rows: 0,
+        };
         for medium in media {
             let embeds = trial.encode(medium)?;
             let taken = trial.picture_rows + trial.sound_rows;
@@ -52,12 +63,12 @@ impl Trial {
     /// The rows of a medium; how many there are and how long they took is added up.
     fn encode(&mut self, medium: &Part) -> Result<Embeds> {
         if matches!(medium, Part::Audio(_) | Part::Samples { .. }) {
-            let (embeds, took) = self.model.hear([0; 32], medium, 0)?;
+            let (embeds, took) = self.awake.hear([0; 32], medium, 0)?;
             self.audio += took;
             self.sound_rows += embeds.len();
             return Ok(embeds);
         }
-        let (embeds, took) = self.model.see([0; 32], medium, self.model.keep(), 0)?;
+        let (embeds, took) = self.awake.see([0; 32], medium, self.model.keep(), 0)?;
         self.vision += took;
         self.picture_rows += embeds.len();
         Ok(embeds)
@@ -99,7 +110,7 @@ impl Trial {
     /// What the decoder reports.
     pub fn prefill(&mut self) -> Result<Duration> {
         self.cache.truncate(0)?;
-        compute(&self.model, &self.assembly, 0..self.assembly.len(), &mut self.cache)
+        compute(&self.awake, &self.assembly, 0..self.assembly.len(), &mut self.cache)
     }
 
     /// Appends `tokens` tokens, one step each. → how long each step took.
@@ -111,7 +122,7 @@ impl Trial {
             .map(|_| {
                 self.append(1)?;
                 let rows = self.assembly.len();
-                compute(&self.model, &self.assembly, rows - 1..rows, &mut self.cache)
+                compute(&self.awake, &self.assembly, rows - 1..rows, &mut self.cache)
             })
             .collect()
     }
@@ -125,8 +136,9 @@ impl Trial {
     /// [`Error::Memory`] when there is no room for the gigabyte, and what the decoder reports.
     pub fn decode_beside_reads(&mut self, tokens: usize) -> Result<Vec<(Duration, f64)>> {
         let model = self.model.clone();
+        let awake = model.lease()?;
         // Reads use as many threads as steps of one row.
-        let run = model.run_for(1);
+        let run = awake.run_for(1);
         let reading = Reading::new(&run)?;
         let mut before = reading.gbs(&run);
         let mut steps = Vec::with_capacity(tokens);
@@ -147,7 +159,7 @@ impl Trial {
         let before = self.assembly.clone();
         let computed = before.len();
         self.append(rows)?;
-        let took = compute(&self.model, &self.assembly, computed..computed + rows, &mut self.cache);
+        let took = compute(&self.awake, &self.assembly, computed..computed + rows, &mut self.cache);
         self.assembly = before;
         self.cache.truncate(computed)?;
         took
@@ -167,15 +179,15 @@ pub(crate) fn token(i: usize) -> TokenId {
 }
 
 /// Computes rows of a prompt behind those that the cache has. → how long that took.
-pub(crate) fn compute(model: &Model, assembly: &Assembly, rows: Range<usize>, cache: &mut Cache) -> Result<Duration> {
+pub(crate) fn compute(awake: &Awake, assembly: &Assembly, rows: Range<usize>, cache: &mut Cache) -> Result<Duration> {
     let start = Instant::now();
     let end = rows.end;
     for first in rows.step_by(PREFILL_ROWS) {
         let last = (first + PREFILL_ROWS).min(end);
         let want = if last == end { Want::Last } else { Want::Nothing };
-        let decoder = model.decoder();
+        let decoder = &awake.decoder;
         let input = assembly.input(first..last, decoder.embed_tokens(), want)?;
-        decoder.forward(&model.run_for(input.len()), &input, cache)?;
+        decoder.forward(&awake.run_for(input.len()), &input, cache)?;
     }
     Ok(start.elapsed())
 }

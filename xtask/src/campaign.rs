@@ -4,6 +4,7 @@ mod listen;
 mod parity;
 mod power;
 mod taps;
+mod tiers;
 mod widths;
 
 use crate::error::Result;
@@ -34,6 +35,7 @@ enum Campaign {
     Parity,
     Power(power::Arguments),
     Taps(taps::Arguments),
+    Tiers(tiers::Arguments),
     Widths(widths::Arguments),
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Campaign::Parity => parity::run(workspace::root()),
         Campaign::Power(arguments) => power::run(arguments),
         Campaign::Taps(arguments) => taps::run(workspace::root(), arguments),
+        Campaign::Tiers(arguments) => tiers::run(workspace::root(), arguments),
         Campaign::Widths(arguments) => widths::run(workspace::root(), arguments),
     }
 }

@@ -116,6 +116,15 @@ fn pins_outlast_pressure_and_names_move() {
             cache.commit(&units).expect("rows");
             assert_eq!(cache.pin("greeting").expect("committed"), 40);
             drop(cache);
+            let pinned = pool.pinned(1000);
+            assert_eq!(pinned.len(), 1);
+            assert_eq!(
+                (pinned[0].name.as_str(), pinned[0].cache.rows(), pinned[0].cache.root()),
+                ("greeting", 40, root(1))
+            );
+            assert_eq!(pinned[0].units, units);
+            assert_eq!(pinned[0].cache.held(&units).len(), units.len());
+            drop(pinned);
             let other = |id: u32, len: usize| {
                 let (units, marks) = prompt(root(1), &vec![id; len]);
                 let (mut cache, rows) = pool.open(root(1), &units, len, 1000);

@@ -28,6 +28,16 @@ impl Seal {
         Self { cipher: XChaCha20Poly1305::new(key.into()) }
     }
 
+    /// Seals with a random key that nobody else knows: for files that this process alone is to read.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Random`] when the system gives no random bytes.
+    pub fn random() -> Result<Self, SnapshotError> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| SnapshotError::Random(error.to_string()))?;
+        Ok(Self::new(&key))
+    }
+
     /// Random bytes, new for each file.
     pub(super) fn nonce(&self) -> Outcome<[u8; 16]> {
         let mut nonce = [0; 16];

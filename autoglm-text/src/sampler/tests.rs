@@ -126,6 +126,13 @@ fn a_frequency_penalty_changes_the_greedy_choice() {
 }
 
 #[test]
+fn an_id_that_somebody_else_chose_is_penalised_as_well() {
+    let mut sampler = Sampler::new(Sampling::greedy().presence_penalty(1.0), &[]).unwrap();
+    sampler.count(TokenId(1));
+    assert_eq!(sampler.sample(&mut [0.0, 0.5, 0.0]).unwrap(), TokenId(0));
+}
+
+#[test]
 fn equal_seeds_draw_equal_ids_and_others_do_not() {
     let draw = |seed| {
         let mut sampler = Sampler::new(Sampling::greedy().temperature(1.0).seed(seed), &[]).unwrap();

@@ -29,9 +29,10 @@ fn ask(session: &mut Session, parts: Vec<Part>) -> (usize, usize) {
 /// Bits of the logits after the conversation so far, as its model's pool gives them.
 fn logits(session: &mut Session) -> (Vec<u32>, usize) {
     let (assembly, _) = session.assemble().unwrap();
-    let known = session.begin(assembly).unwrap();
-    session.prefill().unwrap();
-    (session.next_logits().unwrap().into_iter().map(f32::to_bits).collect(), known)
+    let awake = session.model.lease().unwrap();
+    let known = session.begin(&awake, assembly).unwrap();
+    session.prefill(&awake).unwrap();
+    (session.next_logits(&awake).unwrap().into_iter().map(f32::to_bits).collect(), known)
 }
 
 /// A session with the turns of `other`, on a model where nothing was computed.
@@ -66,7 +67,7 @@ fn two_sessions_share_what_they_begin_with_and_tenants_do_not() {
 
 #[test]
 fn a_pinned_prompt_outlasts_what_needs_its_memory() {
-    let shape = |model: &Model| *model.past().pool().shape();
+    let shape = |model: &Model| *model.lease().unwrap().past.pool().shape();
     let budget = shape(&model(None, None)).bytes(320);
     let options = OpenOptions::default().threads(2).kv_budget(budget);
     let model = Model::open_embedded(autoglm_tiny::FILES, &options).unwrap();
@@ -106,6 +107,58 @@ fn forks_of_a_conversation_do_not_touch_each_other() {
         let (warm, known) = logits(session);
         assert!(known > 0);
         assert_eq!(warm, logits(&mut cold(session, &self::model(None, None))).0);
+    }
+}
+
+#[test]
+fn further_short_turns_are_quick_ones_and_so_is_everything_when_little_is_left() {
+    let model = model(None, None);
+    let mut session = model.session();
+    session.tier(Tier::Auto);
+    assert_eq!(session.tier_of(None), Tier::Deep, "the first step");
+    ask(&mut session, vec![Part::text("go back")]);
+    session.push(Part::text("go home")).unwrap();
+    assert_eq!(session.tier_of(None), Tier::Fast);
+    assert_eq!(session.tier_of(Some(Tier::Deep)), Tier::Deep, "a reply's own tier");
+    session.push(Part::text("打开相机，".repeat(20))).unwrap();
+    assert_eq!(session.tier_of(None), Tier::Deep, "a long turn");
+    session.outlook(Outlook { charge: Some(0.1), ..Outlook::default() });
+    assert_eq!([session.tier_of(None), session.fork().tier_of(None)], [Tier::Fast; 2]);
+}
+
+#[cfg(feature = "power")]
+#[test]
+fn a_conversation_goes_on_after_a_sleep_with_the_same_bits() {
+    for precision in [None, Precision::named("int8"), Precision::named("mixed")] {
+        let (rested, awake) = (model(precision, None), model(precision, None));
+        let [mut one, mut other] = [&rested, &awake].map(Model::session);
+        for words in ["go back", "打开相机", "wait a moment"] {
+            for session in [&mut one, &mut other] {
+                if cfg!(feature = "vision") {
+                    session.push(Part::image(autoglm_tiny::SCREENS[0].1)).unwrap();
+                }
+                session.push(Part::text(words)).unwrap();
+            }
+            assert!(rested.sleep().unwrap() && rested.is_asleep());
+            assert_eq!((one.kv_bytes(), rested.pool_stats().used), (0, 0), "a session's keys and values sleep, too");
+            let (bits, known) = logits(&mut one);
+            assert!(bits == logits(&mut other).0, "{precision:?} {words}");
+            assert_eq!(known, 0, "nothing was pinned");
+            // The turn's answer.
+            assert_eq!(ask(&mut one, vec![]).0, ask(&mut other, vec![]).0);
+        }
+        // What others share, copies and forgets while it sleeps is sound.
+        assert!(rested.sleep().unwrap());
+        let mut fork = one.fork();
+        one.forget_images();
+        other.forget_images();
+        assert!(matches!(one.pin("late"), Err(Error::Pool(_))));
+        assert!(rested.is_asleep(), "none of this needs weights");
+        for session in [&mut one, &mut other, &mut fork] {
+            session.push(Part::text("go home")).unwrap();
+        }
+        assert!(logits(&mut one).0 == logits(&mut other).0);
+        logits(&mut fork);
     }
 }
 
@@ -228,7 +281,7 @@ mod seeing {
                 );
                 before = here;
                 session.forget_images();
-                let bytes = model.past().pool().shape().bytes(before);
+                let bytes = model.lease().unwrap().past.pool().shape().bytes(before);
                 let used = model.pool_stats().used;
                 assert!(used == bytes, "freed at once: step {step}, ahead {ahead}, {used} of {bytes}");
                 if ahead {
@@ -295,7 +348,7 @@ mod seeing {
             let shared = model(None, None);
             let mut first = shown(&shared, Some(keeps[i]));
             logits(&mut first);
-            first.commit();
+            first.commit(&shared.lease().unwrap());
             let mut second = shown(&shared, Some(keeps[j]));
             let (bits, known) = logits(&mut second);
             let before = before_the_picture(&second) + 1;

@@ -52,17 +52,17 @@ fn kv(name: &str) -> std::result::Result<KvFormat, String> {
 
 /// The evaluation set and what transformers answered.
 #[derive(Debug, Deserialize)]
-struct Set {
+pub(super) struct Set {
     seed: u64,
-    screens: Vec<Screen>,
+    pub(super) screens: Vec<Screen>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Screen {
-    file: PathBuf,
-    prompt: String,
+pub(super) struct Screen {
+    pub(super) file: PathBuf,
+    pub(super) prompt: String,
     #[serde(rename = "box")]
-    icon: [f64; 4],
+    pub(super) icon: [f64; 4],
     think: Expected,
     no_think: Expected,
 }
@@ -185,7 +185,7 @@ pub(crate) fn questions(folder: &Path, count: usize) -> Result<Vec<(String, Path
     Ok(set.screens.into_iter().take(count).map(|screen| (screen.prompt, folder.join(screen.file))).collect())
 }
 
-fn read_set(path: &Path) -> Result<Set> {
+pub(super) fn read_set(path: &Path) -> Result<Set> {
     let text = std::fs::read(path).map_err(Error::file("read", path))?;
     serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
