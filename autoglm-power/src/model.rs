@@ -18,3 +18,6 @@ pub use outcome::{Comparison, Outcome, Sample};
 pub use policy::{Name, Plan, Policy, Request, Rest, Seen, Step};
 pub use simulation::{Run, simulate};
 pub use trace::{Event, EventKind, Trace};
+
+#[cfg(test)]
+mod tests;

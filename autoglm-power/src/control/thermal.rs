@@ -47,6 +47,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What the body may come to in air of this temperature, in °C.
+    #[must_use]
+    pub fn body_limit(&self, ambient_c: f64) -> f64 {
+        (self.body_c + 2.0 * (ambient_c - self.usual_c).max(0.0)).min(self.body_at_most_c)
+    }
+}
+
 /// Says how much power the device may draw.
 #[derive(Debug, Clone)]
 pub struct Headroom {
@@ -176,19 +184,18 @@ impl Headroom {
     /// Power of inference that is allowed, in W.
     fn allowed(&mut self, body: f64, watts: Option<f64>, passed: f64) -> f64 {
         let ambient = *self.ambient_c.get_or_insert(body - RESTED_K);
-        let Limits { body_c, usual_c, body_at_most_c, horizons_s, least_w, .. } = self.limits;
-        let limit = (body_c + 2.0 * (ambient - usual_c).max(0.0)).min(body_at_most_c);
+        let limit = self.limits.body_limit(ambient);
         let (a, c, b) = self.law();
         let error = limit - self.forecast(body, ambient, watts);
         // The integral is held away from the limit: it corrects what the law misses, not how long the way is.
         if error.abs() < INTEGRAL_K {
             self.integral_ks = (self.integral_ks + error * passed).clamp(-INTEGRAL_KS, INTEGRAL_KS);
         }
-        let left = (-b * if error > 0.0 { horizons_s[0] } else { horizons_s[1] }).exp();
+        let left = (-b * self.limits.horizons_s[usize::from(error <= 0.0)]).exp();
         let gain = b * left / (a * (1.0 - left));
         let sustainable = (b * (limit - ambient) - c) / a;
         let for_body = sustainable + gain * error + INTEGRAL_W * self.integral_ks;
-        for_body.max(least_w).min(self.for_junction(body))
+        for_body.max(self.limits.least_w).min(self.for_junction(body))
     }
 
     /// Power of inference that a device which only turns clocks down at the trip and up again below it takes on average, in

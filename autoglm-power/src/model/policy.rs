@@ -25,8 +25,8 @@ pub enum Name {
     Ours,
     /// The controllers of this crate, tiers and picture budget included.
     OursTiers,
-    /// The best configuration by the model's own constants, and unloading that knows when the next step comes. No device
-    /// can do that.
+    /// As `ours`, with the model's own constants instead of what can be learned, and memory that rests as for whoever knew
+    /// when the next step comes. No device can do that.
     Oracle,
 }
 
@@ -147,6 +147,11 @@ pub trait Policy {
     /// Called when a step is done: when memory is to be given back while nothing is asked for.
     fn rest(&mut self, seen: &Seen) -> Rest;
 
+    /// Whether memory is to rest as it would for whoever knew when the next step comes.
+    fn knows_the_future(&self) -> bool {
+        false
+    }
+
     /// The next step came after so many seconds.
     fn woken(&mut self, seen: &Seen, after_s: f64) {
         let _ = (seen, after_s);
@@ -154,14 +159,20 @@ pub trait Policy {
 }
 
 /// The policy of a name on a processor that its kernel describes so. Only the oracle looks at the truth.
-pub(crate) fn policy(name: Name, topology: &Topology, seed: u64, truth: &Physics<'_>) -> Box<dyn Policy> {
+pub(crate) fn policy(
+    name: Name,
+    topology: &Topology,
+    seed: u64,
+    truth: &Physics<'_>,
+    ambient_c: f64,
+) -> Box<dyn Policy> {
     match name {
         Name::None => Box::new(fixed::Fixed::new(topology, false)),
         Name::Os => Box::new(fixed::Fixed::new(topology, true)),
         Name::Seed => Box::new(seed::Seed::new(topology, seed)),
         Name::Ours => Box::new(ours::Ours::new(topology, seed, false)),
         Name::OursTiers => Box::new(ours::Ours::new(topology, seed, true)),
-        Name::Oracle => Box::new(oracle::Oracle::new(topology, seed, truth)),
+        Name::Oracle => Box::new(oracle::Oracle::new(topology, seed, truth, ambient_c)),
     }
 }
 

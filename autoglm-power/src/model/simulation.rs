@@ -49,7 +49,7 @@ const SAMPLE_S: f64 = 120.0;
 pub fn simulate(run: &Run<'_>, name: Name) -> Outcome {
     let physics = Physics { device: run.device, assumed: run.assumptions };
     let topology = run.device.topology();
-    let mut policy = policy(name, &topology, run.seed, &physics);
+    let mut policy = policy(name, &topology, run.seed, &physics, run.ambient_c);
     let mut world = World {
         physics,
         pruned: name.prunes(),
@@ -65,6 +65,7 @@ pub fn simulate(run: &Run<'_>, name: Name) -> Outcome {
         idle_since_s: 0.0,
         rest: Rest { spill_s: 0.0, drop_s: 0.0, exit_s: 0.0 },
         loaded_once: false,
+        clairvoyant: policy.knows_the_future(),
         energy_j: 0.0,
         inference_j: 0.0,
         inference_s: 0.0,
@@ -181,6 +182,8 @@ struct World<'a> {
     idle_since_s: f64,
     rest: Rest,
     loaded_once: bool,
+    /// What memory costs is settled when it is known how long nobody needed it.
+    clairvoyant: bool,
     energy_j: f64,
     inference_j: f64,
     inference_s: f64,
@@ -295,7 +298,7 @@ impl World<'_> {
             let longest = if self.heat.body_c > TOO_WARM_C - 1.0 { IDLE_WARM_S } else { IDLE_S };
             // The sum must move the clock, however small the rest.
             let seconds = (until_s - self.now_s).min(longest).min(changes - after_s).max(1e-6);
-            let residency_j = self.residency_w(depth) * seconds;
+            let residency_j = if self.clairvoyant { 0.0 } else { self.residency_w(depth) * seconds };
             self.residency_j += residency_j;
             self.inference_j += residency_j;
             self.energy_j += residency_j;
@@ -305,12 +308,19 @@ impl World<'_> {
 
     /// Wakes what rests. → seconds and energy of reading weights, where they had to be.
     fn wake(&mut self) -> Option<(f64, f64)> {
-        let depth = self.depth(self.now_s - self.idle_since_s);
         let gap_s = self.now_s - self.idle_since_s;
+        let mut depth = self.depth(gap_s);
         if self.loaded_once {
+            let at_once = |depth: &usize| self.residency_w(*depth) * gap_s + self.wakes_for_j(*depth);
+            let best = (0..DEPTHS).min_by(|a, b| at_once(a).total_cmp(&at_once(b))).unwrap_or(0);
+            self.clairvoyant_j += at_once(&best);
+            if self.clairvoyant {
+                depth = best;
+                self.residency_j = self.residency_w(best) * gap_s;
+                self.energy_j += self.residency_j;
+                self.inference_j += self.residency_j;
+            }
             self.idle_cost_j += self.residency_j + self.wakes_for_j(depth);
-            let at_once = |depth: usize| self.residency_w(depth) * gap_s + self.wakes_for_j(depth);
-            self.clairvoyant_j += (0..DEPTHS).map(at_once).fold(f64::INFINITY, f64::min);
         }
         self.loaded_once = true;
         self.residency_j = 0.0;

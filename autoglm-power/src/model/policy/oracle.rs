@@ -1,72 +1,157 @@
-//! `oracle`: knows the device and the next request, which no device does.
+//! `oracle`: knows the device, the air and the next request, which no device does. What it gains over `ours` is what perfect
+//! knowledge is worth under the same limits of time and heat.
 
 use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
-use crate::control::Phase;
-use crate::model::physics::Physics;
+use crate::control::{Limits, Phase, SLOWDOWN};
+use crate::model::physics::{Physics, Point};
 use crate::{Configuration, Share, Topology};
 
-/// The best configuration of each phase by the device's own constants.
+/// The best configuration of each second by the device's own constants.
 pub(super) struct Oracle {
-    compute: Configuration,
-    decode: Configuration,
+    /// Configurations than which none is both faster and cheaper, the slowest first, by phase.
+    fronts: [Vec<(Point, Configuration)>; 2],
+    /// The big cores at their highest and at their lowest clocks, by phase.
+    reference: [[Point; 2]; 2],
+    air: Air,
+    /// Time that steps would have taken on the reference, by phase, older ones fading.
+    shares_s: [f64; 2],
+    /// Price of time, in W.
+    price_w: f64,
+    current: Configuration,
+    throttles: bool,
     lot: u64,
 }
 
-/// As slow against the big cores as the controllers may be.
-const SLOWDOWN: f64 = 1.08;
+/// What becomes of heat.
+struct Air {
+    ambient_c: f64,
+    body_r: f64,
+    tau_s: f64,
+    junction_r: f64,
+    /// What the phone draws with its screen on, in W, and what of it heats the body.
+    idle_w: f64,
+    idle_heats_w: f64,
+}
 
 impl Oracle {
-    pub(super) fn new(topology: &Topology, lot: u64, truth: &Physics<'_>) -> Self {
-        let best = |phase| {
-            let idle = &truth.device.idle;
-            let waits_w = idle.awake_w + idle.screen_w;
-            let least_rate = truth.point(&Configuration::big_cores(topology), phase).rate / SLOWDOWN;
-            let mut best = (f64::INFINITY, Configuration::big_cores(topology));
-            every(topology, &mut |on| {
-                let point = truth.point(on, phase);
-                let cost = (point.watts + waits_w) / point.rate;
-                if point.rate >= least_rate && cost < best.0 {
-                    best = (cost, on.clone());
-                }
-            });
-            best.1
-        };
-        Self { compute: best(Phase::Compute), decode: best(Phase::Decode), lot }
+    pub(super) fn new(topology: &Topology, lot: u64, truth: &Physics<'_>, ambient_c: f64) -> Self {
+        let phases = [Phase::Compute, Phase::Decode];
+        let big = Configuration::big_cores(topology);
+        let idle = &truth.device.idle;
+        let thermal = &truth.device.thermal;
+        Self {
+            fronts: phases.map(|phase| front(topology, truth, phase)),
+            reference: phases.map(|phase| [truth.point(&big, phase), truth.point(&big.lowest_clocks(), phase)]),
+            air: Air {
+                ambient_c,
+                body_r: thermal.body_r,
+                tau_s: thermal.body_r * thermal.body_c,
+                junction_r: thermal.junction_r,
+                idle_w: idle.awake_w + idle.screen_w,
+                idle_heats_w: idle.awake_w + idle.screen_w * truth.assumed.screen_heat,
+            },
+            shares_s: [1.0, 0.3],
+            price_w: 1.0,
+            current: big,
+            throttles: false,
+            lot,
+        }
+    }
+
+    /// The cheapest of a phase under a budget of inference, at a price of time.
+    fn best(&self, phase: usize, budget_w: f64, price_w: f64) -> &(Point, Configuration) {
+        let cost = |point: &Point| (point.watts + self.air.idle_w + price_w) / point.rate;
+        let fits = self.fronts[phase].iter().filter(|(point, _)| point.watts <= budget_w);
+        fits.min_by(|a, b| cost(&a.0).total_cmp(&cost(&b.0))).unwrap_or(&self.fronts[phase][0])
+    }
+
+    /// What the reference does on average where it may draw so much on average.
+    fn sustained(&self, phase: usize, watts: f64) -> f64 {
+        let [high, low] = self.reference[phase];
+        let duty = ((watts - low.watts) / (high.watts - low.watts).max(1e-9)).clamp(0.0, 1.0);
+        low.rate + duty * (high.rate - low.rate)
     }
 }
 
-/// Shows every configuration with whole clusters.
-fn every(topology: &Topology, show: &mut dyn FnMut(&Configuration)) {
-    let mut on = Configuration { shares: vec![Share::default(); topology.clusters.len()] };
-    descend(topology, 0, &mut on, show);
-}
-
-fn descend(topology: &Topology, index: usize, on: &mut Configuration, show: &mut dyn FnMut(&Configuration)) {
-    let Some(cluster) = topology.clusters.get(index) else {
-        if on.threads() > 0 {
-            show(on);
-        }
-        return;
-    };
-    on.shares[index] = Share::default();
-    descend(topology, index + 1, on, show);
-    let clocks = cluster.clocks_khz.len();
-    for clock in (0..clocks).step_by(clocks.div_ceil(8)) {
-        on.shares[index] = Share { cores: cluster.cores.len(), clock };
-        descend(topology, index + 1, on, show);
+impl Air {
+    /// Power of inference that brings neither body nor junction to its limit.
+    fn allows_w(&self, body_c: f64) -> f64 {
+        let limits = Limits::default();
+        let limit = limits.body_limit(self.ambient_c);
+        let error = limit - body_c;
+        let left = (-limits.horizons_s[usize::from(error <= 0.0)] / self.tau_s).exp();
+        let for_body =
+            (limit - self.ambient_c) / self.body_r - self.idle_heats_w + left / (self.body_r * (1.0 - left)) * error;
+        for_body.max(limits.least_w).min((limits.junction_trip_c - limits.junction_margin_k - body_c) / self.junction_r)
     }
 }
 
 impl Policy for Oracle {
-    fn request(&mut self, _: &Seen, request: &Request) -> Plan {
+    fn request(&mut self, seen: &Seen, request: &Request) -> Plan {
+        let body_c = seen.reading.body_c.unwrap_or(self.air.ambient_c);
+        let bang_bang_w = (Limits::default().junction_trip_c - 2.5 - body_c) / self.air.junction_r;
+        let (mut low, mut high) = (0.02_f64.ln(), 200.0_f64.ln());
+        for _ in 0..12 {
+            let middle = f64::midpoint(low, high);
+            let takes = |phase: usize| {
+                let best = self.best(phase, f64::INFINITY, middle.exp()).0.rate;
+                self.shares_s[phase] * self.sustained(phase, bang_bang_w) / best
+            };
+            let slow = takes(0) + takes(1) > SLOWDOWN * (self.shares_s[0] + self.shares_s[1]);
+            if slow { low = middle } else { high = middle }
+        }
+        self.price_w = high.exp();
+        self.shares_s = self.shares_s.map(|s| s * 0.8);
         Plan { thinks: !is_fast_by_lot(self.lot, request.number), visual_share: 1.0, reuses: true }
     }
 
-    fn run(&mut self, _: &Seen, step: &Step) -> &Configuration {
-        if step.decodes { &self.decode } else { &self.compute }
+    fn run(&mut self, seen: &Seen, step: &Step) -> &Configuration {
+        let phase = usize::from(step.decodes);
+        self.shares_s[phase] += step.done.unwrap_or(0.0) / self.reference[phase][0].rate;
+        let budget_w = self.air.allows_w(seen.reading.body_c.unwrap_or(self.air.ambient_c));
+        let cold = self.best(phase, f64::INFINITY, self.price_w).0;
+        // Whom heat slows down anyway has no time to save energy with.
+        let price_w = if cold.watts > budget_w { 1e4 } else { self.price_w };
+        let (point, on) = self.best(phase, budget_w, price_w);
+        let (throttles, on) = (point.rate < 0.9 * cold.rate, on.clone());
+        (self.throttles, self.current) = (throttles, on);
+        &self.current
+    }
+
+    fn throttles(&self) -> bool {
+        self.throttles
     }
 
     fn rest(&mut self, _: &Seen) -> Rest {
         Rest::NEVER
     }
+
+    fn knows_the_future(&self) -> bool {
+        true
+    }
+}
+
+/// Configurations of whole clusters than which none is both faster and cheaper.
+fn front(topology: &Topology, truth: &Physics<'_>, phase: Phase) -> Vec<(Point, Configuration)> {
+    let mut all = vec![Configuration::default()];
+    for cluster in &topology.clusters {
+        let clocks = cluster.clocks_khz.len();
+        let used = (0..clocks).step_by(clocks.div_ceil(9)).map(|clock| Share { cores: cluster.cores.len(), clock });
+        let choices: Vec<Share> = std::iter::once(Share::default()).chain(used).collect();
+        let with = |on: &Configuration| -> Vec<Configuration> {
+            let longer = |share: &Share| Configuration { shares: on.shares.iter().copied().chain([*share]).collect() };
+            choices.iter().map(longer).collect()
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    let used = all.into_iter().filter(|on| on.threads() > 0);
+    let mut points: Vec<(Point, Configuration)> = used.map(|on| (truth.point(&on, phase), on)).collect();
+    points.sort_by(|a, b| a.0.watts.total_cmp(&b.0.watts).then(b.0.rate.total_cmp(&a.0.rate)));
+    let mut fastest = 0.0;
+    points.retain(|(point, _)| {
+        let better = point.rate > fastest;
+        fastest = f64::max(fastest, point.rate);
+        better
+    });
+    points
 }
