@@ -17,12 +17,15 @@ mod logits;
 mod model;
 #[cfg(feature = "kvcache")]
 mod pin;
+#[cfg(feature = "power")]
+mod power;
 #[cfg(feature = "hub")]
 mod pull;
 #[cfg(feature = "quant")]
 mod quantising;
 mod run;
 mod stats;
+mod unfinished;
 
 use error::Error;
 
@@ -40,6 +43,8 @@ enum Command {
     Logits(logits::Args),
     #[cfg(feature = "quant")]
     Bench(bench::Args),
+    #[cfg(feature = "power")]
+    Power(power::Args),
     #[cfg(feature = "hub")]
     Pull(pull::Args),
 }
@@ -50,6 +55,8 @@ fn main() -> ExitCode {
         Command::Logits(args) => logits::logits(&args),
         #[cfg(feature = "quant")]
         Command::Bench(args) => bench::bench(&args),
+        #[cfg(feature = "power")]
+        Command::Power(args) => power::power(&args),
         #[cfg(feature = "hub")]
         Command::Pull(args) => pull::pull(&args),
     };

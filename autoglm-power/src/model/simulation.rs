@@ -247,7 +247,12 @@ impl World<'_> {
         if let Some(samples) = &mut self.samples {
             let hours = self.now_s / 3600.0;
             let charge = 1.0 - self.energy_j / self.capacity_j;
-            if charge >= 0.0 && samples.last().is_none_or(|last| (hours - last.hours) * 3600.0 >= SAMPLE_S) {
+            let was_empty = samples.last().is_some_and(|last| last.charge <= 0.0);
+            if charge < 0.0 && !was_empty {
+                // The curve ends where the battery does, within this stretch.
+                let beyond_s = ((self.energy_j - self.capacity_j) / watts).min(seconds);
+                samples.push(Sample { hours: hours - beyond_s / 3600.0, charge: 0.0, body_c: self.heat.body_c });
+            } else if charge >= 0.0 && samples.last().is_none_or(|last| (hours - last.hours) * 3600.0 >= SAMPLE_S) {
                 samples.push(Sample { hours, charge, body_c: self.heat.body_c });
             }
         }
