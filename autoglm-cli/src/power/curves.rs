@@ -2,6 +2,7 @@
 
 use autoglm::power::model::{Name, Outcome, Sample};
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
@@ -34,6 +35,9 @@ const OVERSAMPLING: u32 = 2;
 
 /// Points of a curve, more of which nobody could tell apart.
 const MOST_POINTS: usize = 3000;
+
+/// Labels of the axis of hours beside the first.
+const MOST_MARKS: usize = 12;
 
 /// Letters of a name, beyond which it is cut: files may have any name.
 const NAME_LETTERS: usize = 28;
@@ -83,9 +87,9 @@ impl Picture {
         self.curves.iter().flat_map(|curve| &curve.samples)
     }
 
-    /// Hours on the axis.
-    fn hours(&self) -> f64 {
-        self.samples().map(|sample| sample.hours).fold(1.0, f64::max)
+    /// Hours on the axis: all that there are, with a little air.
+    fn hours(&self) -> std::ops::Range<f64> {
+        0.0..1.01 * self.samples().map(|sample| sample.hours).fold(1.0, f64::max)
     }
 
     /// Temperatures on the axis: all that there are and the limit, with a little air.
@@ -117,6 +121,35 @@ fn thinned(samples: Vec<Sample>) -> Vec<Sample> {
     let warmest = |some: &[Sample]| some.iter().copied().max_by(|a, b| a.body_c.total_cmp(&b.body_c));
     let (last, before) = (samples.last().copied(), &samples[..samples.len() - 1]);
     before.chunks(samples.len().div_ceil(MOST_POINTS)).filter_map(warmest).chain(last).collect()
+}
+
+/// The axis of hours.
+#[derive(Debug)]
+struct Hours(std::ops::Range<f64>);
+
+impl Ranged for Hours {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, hours: &f64, (left, right): (i32, i32)) -> i32 {
+        left + (f64::from(right - left) * (hours - self.0.start) / (self.0.end - self.0.start)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        marks(self.0.end)
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.0.clone()
+    }
+}
+
+/// Hours with a label, at equal distances by which a day can be divided, or which days divide.
+fn marks(hours: f64) -> Vec<f64> {
+    let distances = [0.25, 1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 120.0, 240.0, 480.0];
+    let few = |distance: &f64| hours / distance <= MOST_MARKS as f64;
+    let distance = distances.into_iter().find(few).unwrap_or(hours / MOST_MARKS as f64);
+    (0..=(hours / distance) as u32).map(|mark| f64::from(mark) * distance).collect()
 }
 
 /// A name that fits the title, without characters that no picture shows.
@@ -158,9 +191,8 @@ fn draw<B: DrawingBackend>(area: &Area<B>, picture: &Picture, scale: u32) -> Res
         let (head, charts) = area.split_vertically(paper.dots(132));
         paper.head(&head, picture)?;
         let (above, below) = charts.split_vertically(paper.dots(366));
-        let hours = 0.0..picture.hours() * 1.01;
-        paper.chart(&above, picture, hours.clone(), &CHARGE, 0.0..102.0)?;
-        paper.chart(&below, picture, hours, &BODY, picture.degrees())?;
+        paper.chart(&above, picture, &CHARGE, 0.0..102.0)?;
+        paper.chart(&below, picture, &BODY, picture.degrees())?;
         area.present()
     });
     drawn.map_err(|e| e.to_string())
@@ -221,10 +253,10 @@ impl Paper {
         &self,
         area: &Area<B>,
         picture: &Picture,
-        hours: std::ops::Range<f64>,
         what: &Chart,
         values: std::ops::Range<f64>,
     ) -> Drawn<B> {
+        let hours = picture.hours();
         let mut chart = ChartBuilder::on(area)
             .margin_left(self.dots(22))
             .margin_right(self.dots(84))
@@ -232,14 +264,14 @@ impl Paper {
             .margin_bottom(self.dots(8))
             .x_label_area_size(self.dots(54))
             .y_label_area_size(self.dots(72))
-            .build_cartesian_2d(hours.clone(), values)?;
+            .build_cartesian_2d(Hours(hours.clone()), values)?;
         chart
             .configure_mesh()
             .x_desc("time in h")
             .y_desc(what.label)
-            .x_labels(13)
+            .x_labels(MOST_MARKS + 1)
             .y_labels(7)
-            .x_label_formatter(&|hours| format!("{hours:.0}"))
+            .x_label_formatter(&|hours| format!("{}", (hours * 100.0).round() / 100.0))
             .y_label_formatter(&|value| format!("{value:.0}"))
             .label_style(self.letters(16, INK))
             .axis_desc_style(self.letters(17, INK))
@@ -282,6 +314,14 @@ mod tests {
         assert!(few.len() <= MOST_POINTS + 1 && few.last() == all.last());
         assert!(few.contains(&all[7_777]) && few.is_sorted_by(|a, b| a.hours < b.hours));
         assert_eq!(thinned(all[..10].to_vec()), all[..10]);
+    }
+
+    #[test]
+    fn marks_are_few_and_divide_days() {
+        assert_eq!(marks(47.2), [0.0, 6.0, 12.0, 18.0, 24.0, 30.0, 36.0, 42.0]);
+        for hours in [1.01, 5.0, 13.0, 500.0, 1e4, 1e7] {
+            assert!((4..=MOST_MARKS + 1).contains(&marks(hours).len()), "{hours}: {:?}", marks(hours));
+        }
     }
 
     #[test]

@@ -98,12 +98,27 @@ const COLUMNS: &[Column] = &[
     ("life", "h", |l| fixed(l.life_h, 1), "how long a full battery lasts at the mean power of the days played"),
     ("vs none", "%", |l| percent(l.gain_vs_none), "how much longer that is than without any management"),
     ("vs seed", "%", |l| percent(l.gain_vs_seed), "how much longer it is than with the five techniques of `seed`"),
-    ("llm", "%", |l| fixed(l.llm_share.map(|s| 100.0 * s), 1), "the model's share of all energy, the screen's not counted"),
+    (
+        "llm",
+        "%",
+        |l| fixed(l.llm_share.map(|s| 100.0 * s), 1),
+        "the model's share of all energy, the screen's not counted",
+    ),
     ("step p95", "s", |l| fixed(l.step_p95_s, 1), "time within which 95 % of the steps were done"),
     ("over 43 °C", "min/day", |l| fixed(Some(l.minutes_over_43c), 1), "minutes per day with a body warmer than 43 °C"),
-    ("throttles", "1/h", |l| fixed(l.throttles_per_h, 1), "how often heat began or ended slowing, per hour of inference"),
+    (
+        "throttles",
+        "1/h",
+        |l| fixed(l.throttles_per_h, 1),
+        "how often heat began or ended slowing, per hour of inference",
+    ),
     ("reloads", "1/day", |l| fixed(Some(l.reloads_per_day), 1), "how often weights were read, per day"),
-    ("regret", "×", |l| fixed(l.idle_regret, 2), "cost of memory between steps, against knowing the next step: 1 at best"),
+    (
+        "regret",
+        "×",
+        |l| fixed(l.idle_regret, 2),
+        "cost of memory between steps, against knowing the next step: 1 at best",
+    ),
 ];
 
 fn fixed(value: Option<f64>, digits: usize) -> Option<String> {

@@ -148,16 +148,16 @@ impl Status {
             ("charge".to_owned(), here(percent(self.charge))),
             (
                 "supply".to_owned(),
-                here(self.on_supply.map(|on| if on { "on supply" } else { "on battery" }.to_owned())),
+                here(
+                    self.on_supply
+                        .map(|on| if on { "on supply, or without a battery" } else { "on battery" }.to_owned()),
+                ),
             ),
             (
                 "memory pressure".to_owned(),
                 here(percent(self.memory_pressure).map(|share| share + " of the last seconds were waits")),
             ),
-            (
-                "headroom".to_owned(),
-                here(self.headroom.map(|value| format!("{value:.2}, where 1 throttles severely"))),
-            ),
+            ("headroom".to_owned(), here(self.headroom.map(|value| format!("{value:.2}, where 1 throttles severely")))),
             ("fan".to_owned(), here(self.fan_rpm.map(|rpm| format!("{rpm} 1/min")))),
         ];
         if self.clusters.is_empty() {
