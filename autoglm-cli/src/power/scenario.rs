@@ -9,9 +9,9 @@ use crate::error::Error;
 /// Temperatures of the air that are modelled, in °C.
 const AMBIENT_C: std::ops::RangeInclusive<f64> = -20.0..=50.0;
 
-/// Tasks a day of the trace `synthetic`, and the most that it can have: even short ones would last longer than a day.
+/// Tasks a day of the trace `synthetic`, and the most that it can have: no phone of the profiles gets through many more.
 const TASKS: usize = 6;
-const MOST_TASKS: usize = 1000;
+const MOST_TASKS: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Scenario {
@@ -139,7 +139,7 @@ mod tests {
         let name = |text: &str| trace(Path::new(text), 3).map(|trace| trace.name);
         assert_eq!(name("synthetic").unwrap(), "6-a-day");
         assert_eq!(name("synthetic:11").unwrap(), "11-a-day");
-        for bad in ["synthetic:", "synthetic:-1", "synthetic:1001", "synthetic:x", "synthetic6", "day", ""] {
+        for bad in ["synthetic:", "synthetic:-1", "synthetic:101", "synthetic:x", "synthetic6", "day", ""] {
             assert!(matches!(name(bad), Err(Error::Unknown { what: "trace", .. })), "{bad}");
         }
     }

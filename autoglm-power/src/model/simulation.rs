@@ -308,10 +308,9 @@ impl World<'_> {
         }
     }
 
-    /// Wakes what rests. → seconds and energy of reading weights, where they had to be.
-    fn wake(&mut self) -> Option<(f64, f64)> {
-        let depth = self.depth(self.now_s - self.idle_since_s);
-        let gap_s = self.now_s - self.idle_since_s;
+    /// Wakes what rested for `gap_s`. → seconds and energy of reading weights, where they had to be.
+    fn wake(&mut self, gap_s: f64) -> Option<(f64, f64)> {
+        let depth = self.depth(gap_s);
         if self.loaded_once {
             self.idle_cost_j += self.residency_j + self.wakes_for_j(depth);
             let at_once = |depth: usize| self.residency_w(depth) * gap_s + self.wakes_for_j(depth);
@@ -343,7 +342,7 @@ impl World<'_> {
         if !first {
             policy.woken(&seen, gap_s);
         }
-        let reload = self.wake();
+        let reload = self.wake(gap_s);
         let plan = policy.request(&seen, &asked.request);
         for work in self.works(asked, &plan, known) {
             self.compute(policy, work);
