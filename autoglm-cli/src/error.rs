@@ -45,6 +45,26 @@ pub(crate) enum Error {
     #[cfg(feature = "kvcache")]
     #[error("cannot make the folder {}", .path.display())]
     Folder { path: PathBuf, source: std::io::Error },
+    /// A device profile or a trace is none.
+    #[cfg(feature = "power-model")]
+    #[error(transparent)]
+    Simulation(Box<autoglm::power::Error>),
+    /// A name on the command line stands for nothing.
+    #[cfg(feature = "power-model")]
+    #[error("there is no {what} {name:?}, there is {known}")]
+    Unknown { what: &'static str, name: String, known: String },
+    /// Air of a temperature that no phone is used at.
+    #[cfg(feature = "power-model")]
+    #[error("an ambient temperature of {got} °C is outside of {lowest} to {highest}")]
+    Ambient { got: f64, lowest: f64, highest: f64 },
+    /// The name of a picture to be written does not say of which kind.
+    #[cfg(feature = "power-model")]
+    #[error("{} ends neither in .svg nor in .png", .path.display())]
+    PictureName { path: PathBuf },
+    /// A picture cannot be drawn.
+    #[cfg(feature = "power-model")]
+    #[error("cannot draw {}: {why}", .path.display())]
+    Drawing { path: PathBuf, why: String },
     /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
@@ -70,6 +90,13 @@ impl From<autoglm::hub::PullError> for Error {
     }
 }
 
+#[cfg(feature = "power-model")]
+impl From<autoglm::power::Error> for Error {
+    fn from(error: autoglm::power::Error) -> Self {
+        Self::Simulation(Box::new(error))
+    }
+}
+
 impl Error {
     /// Whether the command line itself is to blame: an option whose value makes no sense.
     pub(crate) fn is_usage(&self) -> bool {
@@ -84,6 +111,8 @@ impl Error {
                 use autoglm::hub::PullError;
                 matches!(**error, PullError::Name { .. } | PullError::Revision { .. })
             }
+            #[cfg(feature = "power-model")]
+            Self::Unknown { .. } | Self::Ambient { .. } | Self::PictureName { .. } => true,
             _ => false,
         }
     }

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use crate::error::Error;
 use crate::model::Options;
 use crate::run::read_medium;
+use crate::unfinished::{target, temporary, unwritable};
 
 /// Write the logits of a prompt to a safetensors file
 ///
@@ -55,7 +56,7 @@ pub(crate) fn logits(args: &Args) -> Result<(), Error> {
     let request = read_request(&args.request)?;
     // Before what takes long: opening may convert weights, and pictures are encoded.
     let target = target(&args.out)?;
-    let file = temporary(&target)?;
+    let file = temporary(&target, ".autoglm-logits-")?;
     let model = args.options.open(args.model.as_ref())?;
     let folder = args.request.parent().unwrap_or(Path::new(""));
     let ids: Vec<TokenId> = request.input_ids.iter().map(|id| TokenId(*id)).collect();
@@ -93,16 +94,6 @@ fn read_request(path: &Path) -> Result<Request, Error> {
         return Err(Error::EmptyRequest { path: path.to_owned(), why: "input_ids is empty" });
     }
     Ok(request)
-}
-
-/// Where the answer goes: a link is followed, and only a regular file is replaced.
-fn target(out: &Path) -> Result<PathBuf, Error> {
-    match std::fs::canonicalize(out) {
-        Ok(path) if path.is_file() => Ok(path),
-        Ok(path) => Err(Error::Target { path }),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(out.to_owned()),
-        Err(source) => Err(Error::Write { path: out.to_owned(), source }),
-    }
 }
 
 /// A safetensors file that is written row by row: a 9-billion-parameter model's logits for one
@@ -168,20 +159,4 @@ impl Answer {
         self.file.persist(&self.path).map_err(|e| unwritable(&self.path, &e.error))?;
         Ok(())
     }
-}
-
-/// The answer cannot be written. The library's reasons name the unfinished file, which is nobody's business.
-fn unwritable(path: &Path, reason: &std::io::Error) -> Error {
-    Error::Write { path: path.to_owned(), source: reason.kind().into() }
-}
-
-/// An unfinished answer beside its `target`. It ends up as a file like any other, which others may read if the user's mask
-/// lets them.
-fn temporary(target: &Path) -> Result<NamedTempFile, Error> {
-    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".autoglm-logits-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).map_err(|source| unwritable(target, &source))
 }

@@ -17,6 +17,8 @@ mod logits;
 mod model;
 #[cfg(feature = "kvcache")]
 mod pin;
+#[cfg(feature = "power")]
+mod power;
 #[cfg(feature = "hub")]
 mod pull;
 #[cfg(feature = "quant")]
@@ -25,6 +27,7 @@ mod run;
 #[cfg(all(feature = "quant", feature = "power"))]
 mod sleep;
 mod stats;
+mod unfinished;
 
 use error::Error;
 
@@ -42,6 +45,8 @@ enum Command {
     Logits(logits::Args),
     #[cfg(feature = "quant")]
     Bench(bench::Args),
+    #[cfg(feature = "power")]
+    Power(power::Args),
     #[cfg(feature = "hub")]
     Pull(pull::Args),
 }
@@ -52,6 +57,8 @@ fn main() -> ExitCode {
         Command::Logits(args) => logits::logits(&args),
         #[cfg(feature = "quant")]
         Command::Bench(args) => bench::bench(&args),
+        #[cfg(feature = "power")]
+        Command::Power(args) => power::power(&args),
         #[cfg(feature = "hub")]
         Command::Pull(args) => pull::pull(&args),
     };

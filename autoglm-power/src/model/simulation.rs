@@ -250,7 +250,12 @@ impl World<'_> {
         if let Some(samples) = &mut self.samples {
             let hours = self.now_s / 3600.0;
             let charge = 1.0 - self.energy_j / self.capacity_j;
-            if charge >= 0.0 && samples.last().is_none_or(|last| (hours - last.hours) * 3600.0 >= SAMPLE_S) {
+            let was_empty = samples.last().is_some_and(|last| last.charge <= 0.0);
+            if charge < 0.0 && !was_empty {
+                // The curve ends where the battery does, within this stretch.
+                let beyond_s = ((self.energy_j - self.capacity_j) / watts).min(seconds);
+                samples.push(Sample { hours: hours - beyond_s / 3600.0, charge: 0.0, body_c: self.heat.body_c });
+            } else if charge >= 0.0 && samples.last().is_none_or(|last| (hours - last.hours) * 3600.0 >= SAMPLE_S) {
                 samples.push(Sample { hours, charge, body_c: self.heat.body_c });
             }
         }
@@ -306,9 +311,8 @@ impl World<'_> {
         }
     }
 
-    /// Wakes what rests. → seconds and energy of reading weights, where they had to be.
-    fn wake(&mut self) -> Option<(f64, f64)> {
-        let gap_s = self.now_s - self.idle_since_s;
+    /// Wakes what rested for `gap_s`. → seconds and energy of reading weights, where they had to be.
+    fn wake(&mut self, gap_s: f64) -> Option<(f64, f64)> {
         let mut depth = self.depth(gap_s);
         if self.loaded_once {
             let at_once = |depth: &usize| self.residency_w(*depth) * gap_s + self.wakes_for_j(*depth);
@@ -348,7 +352,7 @@ impl World<'_> {
         if !first {
             policy.woken(&seen, gap_s);
         }
-        let reload = self.wake();
+        let reload = self.wake(gap_s);
         let plan = policy.request(&seen, &asked.request);
         for work in self.works(asked, &plan, known) {
             self.compute(policy, work);
