@@ -28,7 +28,7 @@ pub struct Regulator {
 }
 
 /// Steps take this much longer than on the big cores at their highest clocks, where nobody says otherwise.
-pub const SLOWDOWN: f64 = 1.13;
+pub const SLOWDOWN: f64 = 1.15;
 
 /// A device that was left alone for so long is as warm as the air, in s.
 const RESTED_S: f64 = 1800.0;

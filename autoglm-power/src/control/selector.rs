@@ -82,6 +82,9 @@ const TRIAL_S: u32 = 3;
 /// A configuration stays at least so long, in s.
 const DWELL_S: u32 = 2;
 
+/// What was found to be the best stays at least so long, in s.
+const SETTLED_S: u32 = 5;
+
 /// After which the choice is made anew without a cause, in s.
 const AGAIN_S: u32 = 15;
 
@@ -291,7 +294,7 @@ impl Selector {
             self.turn_to(best, DWELL_S);
         } else {
             self.waits = 0;
-            self.stays = DWELL_S;
+            self.stays = SETTLED_S;
         }
     }
 
@@ -313,7 +316,8 @@ impl Selector {
                 return f64::INFINITY;
             }
             let point = self.biased(self.curve.together(chosen.map(|(_, part)| part), phase), phase);
-            let over = (point.watts / budget_w - 1.0).max(0.0);
+            // Less power is better beyond a budget of nothing, too: divided by it, all would be alike.
+            let over = (point.watts / budget_w.max(1e-6) - 1.0).max(0.0);
             // Beyond the budget only less power counts.
             if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
         };

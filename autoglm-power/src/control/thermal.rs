@@ -90,6 +90,9 @@ const LEARN_S: f64 = 60.0;
 /// Time after which the junction has followed a change of power to 63 %, in s: of a phone, roughly.
 const FOLLOWS_S: f64 = 8.0;
 
+/// Time over which the body's temperature is smoothed, in s: in it, a body hardly changes.
+const SMOOTH_S: f64 = 15.0;
+
 /// Kelvin-seconds that the integral may reach, and what one of them is worth, in W.
 const INTEGRAL_KS: f64 = 600.0;
 const INTEGRAL_W: f64 = 0.001;
@@ -159,6 +162,7 @@ impl Headroom {
         }
         self.stretch = None;
         self.last_s = None;
+        self.last_body_c = Self::believed(seen).body_c.or(self.last_body_c);
     }
 
     /// The power that the whole device may draw from now on, in W; nothing but the lowest clocks where it is zero.
@@ -170,7 +174,8 @@ impl Headroom {
         if self.trips(seen) {
             return 0.0;
         }
-        let Some(body) = seen.body_c else {
+        let body = seen.body_c.map(|body| self.smooth(body, passed));
+        let Some(body) = body else {
             // Silence is not a cool device; but one missing reading is no reason to slow down.
             let blind = now_s - self.last_seen_s > STALE_S;
             let body = self.last_body_c.filter(|_| !blind);
@@ -179,6 +184,11 @@ impl Headroom {
         self.last_seen_s = now_s;
         self.last_body_c = Some(body);
         self.idle_w + self.allowed(body, seen.power_w, passed)
+    }
+
+    /// The body's temperature without the last tenths of its sensor: they would be half a watt at the limit.
+    fn smooth(&self, body: f64, passed: f64) -> f64 {
+        self.last_body_c.map_or(body, |last| last + (1.0 - (-passed / SMOOTH_S).exp()) * (body - last))
     }
 
     /// Power of inference that is allowed, in W.

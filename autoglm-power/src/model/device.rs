@@ -194,6 +194,9 @@ impl Device {
 /// No constant of a device is as large.
 const LARGEST: f64 = 1e6;
 
+/// No clock in MHz, power in W or 1e9 operations per second is as small.
+const SMALLEST: f64 = 1e-4;
+
 impl ClusterTable {
     fn implausible(&self) -> Option<String> {
         let Self { cores, freq_mhz, watt_per_core, gops } = self;
@@ -207,7 +210,7 @@ impl ClusterTable {
             if values.len() != freq_mhz.len() {
                 return Some(format!("{key} has {} entries for {} clocks", values.len(), freq_mhz.len()));
             }
-            if let Some(value) = values.iter().find(|v| !(v.is_finite() && **v > 0.0 && **v < LARGEST)) {
+            if let Some(value) = values.iter().find(|v| !(SMALLEST..LARGEST).contains(*v)) {
                 return Some(format!("{key} has {value}"));
             }
             if values.windows(2).any(|pair| pair[0] > pair[1]) {

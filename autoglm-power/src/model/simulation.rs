@@ -34,6 +34,9 @@ const TOO_WARM_C: f64 = 43.0;
 /// Time after which a policy decides anew, in s.
 const TICK_S: f64 = 1.0;
 
+/// Ticks that a phase has, roughly, where it would take longer.
+const TICKS: f64 = 20_000.0;
+
 /// A stretch of nothing, in s: long where the body is far from [`TOO_WARM_C`].
 const IDLE_S: f64 = 600.0;
 const IDLE_WARM_S: f64 = 5.0;
@@ -393,7 +396,9 @@ impl World<'_> {
             let throttled = self.protects || policy.throttles();
             self.switches += usize::from(throttled != self.throttled);
             self.throttled = throttled;
-            took_s = TICK_S.min(left / point.rate);
+            // A device that takes hours for a step is not watched every second.
+            let tick_s = TICK_S.max(left / point.rate / TICKS);
+            took_s = tick_s.min(left / point.rate);
             let did = (point.rate * took_s).min(left);
             // A remainder of rounding is no work.
             left = if left - did < 1e-9 * work.amount { 0.0 } else { left - did };

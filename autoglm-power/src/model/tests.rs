@@ -101,7 +101,7 @@ fn knowing_the_device_is_worth_little_more_than_learning_it() {
     for name in ["tensor-g4", "snapdragon-8-gen-3"] {
         let phone = device(name);
         let (ours, oracle) = (outcome(&phone, &day, Name::Ours), outcome(&phone, &day, Name::Oracle));
-        assert!(ours.life_h > 0.93 * oracle.life_h, "{name}: {} h of {} h", ours.life_h, oracle.life_h);
+        assert!(ours.life_h > 0.9 * oracle.life_h, "{name}: {} h of {} h", ours.life_h, oracle.life_h);
     }
 }
 

@@ -48,12 +48,12 @@ pub struct Trace {
 /// A day, in s.
 pub(crate) const DAY_S: f64 = 86_400.0;
 
-/// A year at most, a million events at most.
+/// A year at most, a hundred thousand events at most.
 const LONGEST_S: f64 = 366.0 * DAY_S;
-const EVENTS: usize = 1_000_000;
+const EVENTS: usize = 100_000;
 const FILE_BYTES: u64 = 64 << 20;
 /// More tokens than any context has.
-const TOKENS: u64 = 10_000_000;
+const TOKENS: u64 = 1_000_000;
 
 const COLUMNS: [&str; 6] = ["t_s", "event", "text_tokens", "visual_tokens", "think_tokens", "answer_tokens"];
 

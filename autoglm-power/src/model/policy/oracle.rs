@@ -131,12 +131,20 @@ impl Policy for Oracle {
     }
 }
 
+/// Configurations that are looked at, at most, whatever a device has.
+const CONFIGURATIONS: f64 = 10_000.0;
+
 /// Configurations of whole clusters than which none is both faster and cheaper.
 fn front(topology: &Topology, truth: &Physics<'_>, phase: Phase) -> Vec<(Point, Configuration)> {
     let mut all = vec![Configuration::default()];
+    // As many clocks of each cluster as keep all of them together within CONFIGURATIONS.
+    let each = CONFIGURATIONS.powf(1.0 / topology.clusters.len().max(1) as f64) as usize;
     for cluster in &topology.clusters {
         let clocks = cluster.clocks_khz.len();
-        let used = (0..clocks).step_by(clocks.div_ceil(9)).map(|clock| Share { cores: cluster.cores.len(), clock });
+        let used = (0..clocks)
+            .rev()
+            .step_by(clocks.div_ceil(each.saturating_sub(1).max(1)))
+            .map(|clock| Share { cores: cluster.cores.len(), clock });
         let choices: Vec<Share> = std::iter::once(Share::default()).chain(used).collect();
         let with = |on: &Configuration| -> Vec<Configuration> {
             let longer = |share: &Share| Configuration { shares: on.shares.iter().copied().chain([*share]).collect() };
