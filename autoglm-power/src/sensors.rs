@@ -49,16 +49,30 @@ pub enum PowerSource {
     Cards,
 }
 
-impl fmt::Display for PowerSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl PowerSource {
+    /// As it is written in a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Battery => "battery",
             Self::Rails => "power monitors",
             Self::RaplPlatform => "RAPL platform",
             Self::RaplPackagesAndCards => "RAPL packages and NVML",
             Self::RaplPackages => "RAPL packages",
             Self::Cards => "NVML",
-        })
+        }
+    }
+
+    /// Whether it counts energy, so that its power is the mean since the reading before, and not that of an instant.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        !matches!(self, Self::Battery | Self::Rails)
+    }
+}
+
+impl fmt::Display for PowerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -86,13 +86,30 @@ impl Budgeter {
         self.request_j.min(task).min(day).max(0.0)
     }
 
-    /// What a request of a picture of so many rows and so many new words may take.
-    pub fn step(&mut self, visual_tokens: f64, text_tokens: f64, now_s: f64) -> Allowance {
+    /// What is left of the budget of the task or of the day, whichever is nearer its end, as a fraction of it; none where
+    /// neither was set.
+    #[must_use]
+    pub fn left(&self) -> Option<f64> {
+        let of = |budget_j: f64, spent_j: f64| {
+            let left = if budget_j > 0.0 { (1.0 - spent_j / budget_j).max(0.0) } else { 0.0 };
+            budget_j.is_finite().then_some(left)
+        };
+        let lefts = [of(self.task_j, self.task_spent_j), of(self.day_j, self.day_spent_j)];
+        lefts.into_iter().flatten().reduce(f64::min)
+    }
+
+    /// It is `now_s`: the budget of a day begins anew with the next one.
+    pub fn pass(&mut self, now_s: f64) {
         let day = (now_s / DAY_S).max(0.0) as u64;
         if day != self.day {
             self.day = day;
             self.day_spent_j = 0.0;
         }
+    }
+
+    /// What a request of a picture of so many rows and so many new words may take.
+    pub fn step(&mut self, visual_tokens: f64, text_tokens: f64, now_s: f64) -> Allowance {
+        self.pass(now_s);
         let left = self.left_j();
         let text_j = text_tokens * self.per_text_j;
         let costs =
@@ -161,8 +178,11 @@ mod tests {
         budget.done(&spent);
         budget.begin_task();
         assert_eq!(budget.left_j(), 700.0);
-        let _ = budget.step(3306.0, 300.0, DAY_S + 1.0);
-        assert_eq!(budget.left_j(), 1000.0);
+        assert_eq!(budget.left(), Some(700.0 / 2500.0));
+        budget.pass(DAY_S + 1.0);
+        assert_eq!((budget.left_j(), budget.left()), (1000.0, Some(1.0)));
+        assert_eq!(Budgeter::new(1.0, f64::INFINITY, f64::INFINITY).left(), None);
+        assert_eq!(Budgeter::new(1.0, f64::INFINITY, 0.0).left(), Some(0.0));
     }
 
     #[test]

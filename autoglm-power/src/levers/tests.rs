@@ -1,7 +1,7 @@
 //! Levers on a phone of files and threads that are no threads.
 
 pub(crate) mod phone;
-mod scheduler;
+pub(crate) mod scheduler;
 
 use std::io::ErrorKind;
 

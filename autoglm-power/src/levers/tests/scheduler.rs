@@ -10,7 +10,7 @@ use crate::levers::{Threads, WHOLE};
 type State = BTreeMap<i32, (Vec<usize>, u32)>;
 
 #[derive(Debug, Clone)]
-pub(super) struct Scheduler {
+pub(crate) struct Scheduler {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -25,10 +25,10 @@ struct Inner {
 const NO_SUCH_THREAD: i32 = 3;
 
 impl Scheduler {
-    pub(super) const OWN: i32 = 10;
+    pub(crate) const OWN: i32 = 10;
 
     /// Threads that may run anywhere on a phone, the first under a clamp of its own.
-    pub(super) fn new(tids: &[i32]) -> Self {
+    pub(crate) fn new(tids: &[i32]) -> Self {
         let thread = |(idx, tid): (usize, &i32)| (*tid, ((0..8).collect(), if idx == 0 { 900 } else { WHOLE }));
         let mut state: State = tids.iter().enumerate().map(thread).collect();
         if !tids.is_empty() {
@@ -41,28 +41,28 @@ impl Scheduler {
         self.inner.lock().unwrap()
     }
 
-    pub(super) fn without_clamps(&self, kind: ErrorKind) {
+    pub(crate) fn without_clamps(&self, kind: ErrorKind) {
         self.inner().no_clamps = Some(kind);
     }
 
-    pub(super) fn fail_clamps(&self, fail: bool) {
+    pub(crate) fn fail_clamps(&self, fail: bool) {
         self.inner().fail_clamps = fail;
     }
 
     /// Tells nothing about any thread, as a filter of system calls may have it.
-    pub(super) fn mute(&self) {
+    pub(crate) fn mute(&self) {
         self.inner().mute = true;
     }
 
-    pub(super) fn end(&self, tid: i32) {
+    pub(crate) fn end(&self, tid: i32) {
         self.inner().state.remove(&tid);
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.inner().state.clone()
     }
 
-    pub(super) fn of(&self, tid: i32) -> (Vec<usize>, u32) {
+    pub(crate) fn of(&self, tid: i32) -> (Vec<usize>, u32) {
         self.inner().state[&tid].clone()
     }
 }
