@@ -252,6 +252,14 @@ impl Conductor {
         self.regulator.rest()
     }
 
+    /// After how many seconds of nothing the weights are to be given back, infinite for never. It may be worth going deeper at
+    /// once, so this is the first of the depths that have none in memory.
+    #[must_use]
+    pub fn rests_after_s(&self) -> f64 {
+        let Thresholds { drop_s, exit_s, .. } = self.thresholds();
+        drop_s.min(exit_s)
+    }
+
     /// What is left, by a reading of the last seconds.
     pub fn left(&mut self, now: Duration) -> Left {
         let fresh = self.seen.filter(|(then, _)| now.saturating_sub(*then) < FRESH);

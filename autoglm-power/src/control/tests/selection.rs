@@ -99,3 +99,18 @@ fn measurements_that_are_none_do_no_harm() {
     let point = selector.curve().point(selector.reference(), Phase::Compute);
     assert!(point.rate.is_finite() && point.watts.is_finite(), "{point:?}");
 }
+
+#[test]
+fn a_budget_of_nothing_takes_what_draws_least() {
+    let mut selector = Selector::new(&phone());
+    for budget_w in [f64::INFINITY, 0.0] {
+        for _ in 0..60 {
+            let on = selector.current().clone();
+            let (work, watts) = truth(&on);
+            let measured = Measured { work, seconds: 1.0, watts: Some(watts) };
+            selector.step(Some(measured), &Wanted { phase: Phase::Compute, budget_w });
+        }
+    }
+    let on = selector.current();
+    assert!(on.shares.iter().all(|share| share.cores == 0 || share.clock == 0), "{on:?}");
+}
