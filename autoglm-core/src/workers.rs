@@ -48,6 +48,8 @@ pub struct Workers {
     /// One region at a time.
     turn: Mutex<()>,
     handles: Vec<JoinHandle<()>>,
+    /// What the names of its threads begin with.
+    names: String,
 }
 
 struct Shared {
@@ -95,10 +97,14 @@ impl Workers {
             wake: Condvar::new(),
         });
         // Built up one by one: if the system refuses a thread, dropping the pool ends the others.
-        let mut workers = Self { shared, turn: Mutex::new(()), handles: Vec::new() };
+        // Linux keeps 15 bytes of a name, so a pool's number may come again, long after.
+        static POOLS: AtomicUsize = AtomicUsize::new(0);
+        let names = format!("autoglm{}-", POOLS.fetch_add(1, Ordering::Relaxed) % 1000);
+        let mut workers = Self { shared, turn: Mutex::new(()), handles: Vec::new(), names };
         for i in 1..threads {
             let shared = workers.shared.clone();
-            let started = std::thread::Builder::new().name(format!("autoglm-{i}")).spawn(move || shared.serve(i));
+            let name = format!("{}{i}", workers.names);
+            let started = std::thread::Builder::new().name(name).spawn(move || shared.serve(i));
             workers.handles.push(started.map_err(|source| Error::Workers { threads, source: Some(source) })?);
         }
         Ok(workers)
@@ -108,6 +114,13 @@ impl Workers {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.handles.len() + 1
+    }
+
+    /// What the names of its threads begin with, and no other pool's do; the rest is a number from 1, and work for few threads
+    /// goes to those of low numbers. The caller's thread has a name of its own.
+    #[must_use]
+    pub fn names(&self) -> &str {
+        &self.names
     }
 
     /// Calls `work` with each index below `count`, on at most `threads` threads, and returns when all
@@ -283,6 +296,15 @@ mod tests {
     #[test]
     fn no_workers_at_all_is_an_error() {
         assert!(matches!(Workers::new(0), Err(Error::Workers { threads: 0, .. })));
+    }
+
+    #[test]
+    fn threads_are_named_for_their_pool() {
+        let (one, other) = (Workers::new(3).unwrap(), Workers::new(2).unwrap());
+        assert_ne!(one.names(), other.names());
+        let names: Vec<_> = one.handles.iter().map(|handle| handle.thread().name().unwrap().to_owned()).collect();
+        assert_eq!(names, [1, 2].map(|i| format!("{}{i}", one.names())));
+        assert!(names.iter().all(|name| name.len() <= 15), "{names:?}");
     }
 
     #[test]

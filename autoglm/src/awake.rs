@@ -1,5 +1,6 @@
 //! What a model needs to compute, and gives up while it sleeps.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use autoglm_core::{Embeds, Keep, KvFormat, Run, Workers};
@@ -16,6 +17,8 @@ use crate::{Part, Result};
 pub(crate) struct Awake {
     pub(crate) workers: Workers,
     pub(crate) decode_threads: usize,
+    /// Threads that a conductor allows, 0 for all.
+    pub(crate) allowed: AtomicUsize,
     pub(crate) attention: KvFormat,
     /// Whether activations may be rounded to the halves of the weights.
     pub(crate) rounds: bool,
@@ -36,12 +39,18 @@ impl Awake {
     }
 
     pub(crate) fn run(&self) -> Run<'_> {
-        Run::new(&self.workers).with_attention(self.attention).with_rounding(self.rounds)
+        let run = Run::new(&self.workers).with_attention(self.attention).with_rounding(self.rounds);
+        // Bits do not depend on how many there are, so that it may change between any two steps.
+        match self.allowed.load(Ordering::Relaxed) {
+            0 => run,
+            allowed => run.with_threads(allowed),
+        }
     }
 
     /// What a step of `rows` rows runs on.
     pub(crate) fn run_for(&self, rows: usize) -> Run<'_> {
-        if rows == 1 { self.run().with_threads(self.decode_threads) } else { self.run() }
+        let run = self.run();
+        if rows == 1 { run.with_threads(self.decode_threads.min(run.threads())) } else { run }
     }
 
     /// The rows of a picture that stay, for the tenant of this salt, beside `taken` others, and how long they took.

@@ -13,6 +13,8 @@ mod action;
 mod agent_loop;
 mod awake;
 mod chat;
+#[cfg(feature = "power")]
+mod conduct;
 mod ears;
 mod error;
 mod eyes;
@@ -46,6 +48,7 @@ mod session;
 mod shape;
 #[cfg(feature = "power")]
 mod sleep;
+mod stint;
 mod stored;
 mod sync;
 mod thought;
@@ -66,6 +69,8 @@ pub use autoglm_kvcache::{Error as PoolError, PoolStats, Seal, SnapshotError};
 #[cfg(feature = "power")]
 pub use autoglm_power as power;
 pub use autoglm_text::{Error as TextError, Sampling};
+#[cfg(feature = "power")]
+pub use conduct::Conducted;
 pub use error::{Error, Result};
 #[cfg(feature = "quant")]
 pub use inventory::Inventory;

@@ -10,6 +10,8 @@ use crate::awake::{Awake, Lease};
 use crate::chat::Chat;
 #[cfg(feature = "quant")]
 use crate::chat::TOKENIZER;
+#[cfg(feature = "power")]
+use crate::conduct::Podium;
 use crate::gate::Gate;
 #[cfg(feature = "kvcache")]
 use crate::keep::Origin;
@@ -39,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) seats: Seats,
     #[cfg(feature = "power")]
     pub(crate) nights: Nights,
+    #[cfg(feature = "power")]
+    pub(crate) podium: Podium,
 }
 
 impl Model {
@@ -95,6 +99,8 @@ impl Model {
             seats: Seats::default(),
             #[cfg(feature = "power")]
             nights: Nights::default(),
+            #[cfg(feature = "power")]
+            podium: Podium::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -119,6 +125,8 @@ impl Model {
             seats: Seats::default(),
             #[cfg(feature = "power")]
             nights: Nights::default(),
+            #[cfg(feature = "power")]
+            podium: Podium::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

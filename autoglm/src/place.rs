@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use autoglm_core::{Checkpoint, Files, Run, TokenId, Workers};
@@ -188,7 +188,8 @@ impl Place {
             Past::new(decoder.config(), (attention, numbers(precision, isa)), files, (&self.options, self.number))?;
         let decode_threads = self.options.decode_threads.unwrap_or(workers.threads());
         let rounds = precision.is_some_and(Precision::rounds);
-        Ok(Awake { workers, decode_threads, attention, rounds, decoder, past, eyes, ears })
+        let allowed = AtomicUsize::new(0);
+        Ok(Awake { workers, decode_threads, allowed, attention, rounds, decoder, past, eyes, ears })
     }
 }
 

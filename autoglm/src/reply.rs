@@ -6,6 +6,7 @@ use autoglm_core::TokenId;
 use autoglm_text::{Sampler, StopStrings, TextStream};
 
 use crate::awake::Lease;
+use crate::stint::{Counts, Spent, Stint};
 use crate::thought::{Markers, Thought};
 use crate::{Error, Generate, Result, Session, Thinking, Tier};
 
@@ -50,6 +51,13 @@ pub struct Stats {
     pub time_to_first_token: Duration,
     /// Bytes of keys and values in the cache.
     pub kv_bytes: u64,
+    /// What the whole device took, in J, for the pictures and sounds pushed since the last reply and from this one's beginning to
+    /// its end, pauses between two pieces and a waking of the model included; its screen and other programs are not taken off.
+    /// None until the reply has ended, without the feature `power` and a conductor (`Model::conduct`), where no sensor could
+    /// tell all of it, and where the model had another request meanwhile.
+    pub energy_j: Option<f64>,
+    /// Who told the energy, such as `battery`.
+    pub energy_source: Option<&'static str>,
 }
 
 /// The model's turn. Pull it for pieces; drop it to stop.
@@ -70,6 +78,9 @@ pub struct Reply<'a> {
     finish: Option<Finish>,
     failed: bool,
     stats: Stats,
+    /// Until the last row is computed.
+    stint: Option<Stint>,
+    spent: Spent,
 }
 
 impl<'a> Reply<'a> {
@@ -93,13 +104,15 @@ impl<'a> Reply<'a> {
         let thought = limit.map(|(markers, limit)| Thought::new(markers, limit, &prompt));
         let sampler = Sampler::new(how.sampling, &prompt)?;
         let prompt_tokens = assembly.len();
+        let stint = Some(Stint::begin(&session.model));
         let awake = session.model.lease()?;
         let reused_tokens = session.begin(&awake, assembly)?;
         let vision = std::mem::take(&mut session.vision);
         let audio = std::mem::take(&mut session.audio);
         let stats = Stats { prompt_tokens, reused_tokens, vision, audio, ..Stats::default() };
+        let spent = std::mem::take(&mut session.spent);
         let (generated, finish, failed) = (Vec::new(), None, false);
-        Ok(Self { session, awake, how, sampler, text, forced, thought, generated, finish, failed, stats })
+        Ok(Self { session, awake, how, sampler, text, forced, thought, generated, finish, failed, stats, stint, spent })
     }
 
     /// Why the reply ended; none while it goes on.
@@ -173,6 +186,17 @@ impl<'a> Reply<'a> {
         self.end_after(String::new(), finish)
     }
 
+    /// Nothing more is computed.
+    fn settle(&mut self) {
+        let Some(stint) = self.stint.take() else { return };
+        let rows = self.stats.prompt_tokens - self.stats.reused_tokens;
+        let media = self.session.media_rows().min(rows);
+        self.spent.add(stint.end(Counts { media, text: rows - media, new: self.generated.len() }));
+        let told = self.spent.told();
+        self.stats.energy_j = told.map(|(joules, _)| joules);
+        self.stats.energy_source = told.map(|(_, source)| source);
+    }
+
     fn end_after(&mut self, mut text: String, finish: Finish) -> Result<Option<String>> {
         self.finish = Some(finish);
         if let Some((stream, mut stop)) = self.text.take() {
@@ -190,7 +214,11 @@ impl Iterator for Reply<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.finish.is_none() && !self.failed {
-            match self.advance() {
+            let advanced = self.advance();
+            if self.finish.is_some() || advanced.is_err() {
+                self.settle();
+            }
+            match advanced {
                 Ok(Some(text)) => return Some(Ok(Piece { text })),
                 Ok(None) => {}
                 Err(error) => {
@@ -205,6 +233,7 @@ impl Iterator for Reply<'_> {
 
 impl Drop for Reply<'_> {
     fn drop(&mut self) {
+        self.settle();
         if self.failed || self.generated.is_empty() {
             return;
         }

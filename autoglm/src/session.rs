@@ -11,6 +11,7 @@ use crate::awake::Awake;
 use crate::past::{Cache, Past};
 use crate::prompt::PREFILL_ROWS;
 use crate::seat::Seat;
+use crate::stint::{Counts, Load, Scope, Spent, Stint};
 use crate::{Error, Generate, Model, Outlook, Part, Reply, Request, Result, Tier};
 
 /// A conversation with a model. It owns everything that changes: the turns, the pictures' rows, and
@@ -42,6 +43,8 @@ pub struct Session {
     pub(crate) computed: Computed,
     pub(crate) vision: Duration,
     pub(crate) audio: Duration,
+    /// Energy of what was encoded since the last reply.
+    pub(crate) spent: Spent,
     /// Which rows of the next pictures stay, where the tier does not say it.
     keep: Keep,
     tier: Tier,
@@ -84,6 +87,7 @@ impl Session {
             computed,
             vision: Duration::ZERO,
             audio: Duration::ZERO,
+            spent: Spent::default(),
             salt: [0; 32],
         }
     }
@@ -120,7 +124,8 @@ impl Session {
         self.tier = tier;
     }
 
-    /// Says what is left for requests, for [`Tier::Auto`].
+    /// Says what is left for requests, for [`Tier::Auto`]. What is not said here, the model's conductor says where it has one
+    /// (feature `power`).
     pub fn outlook(&mut self, outlook: Outlook) {
         self.outlook = outlook;
     }
@@ -133,7 +138,19 @@ impl Session {
             first: self.messages.iter().all(|message| message.role != Role::Assistant),
             characters: said.map_or(0, |message| message.content.iter().map(words).sum()),
         };
-        other.unwrap_or(self.tier).for_request(&request, &self.outlook)
+        let tier = other.unwrap_or(self.tier);
+        if tier == Tier::Auto { tier.for_request(&request, &self.known_outlook()) } else { tier }
+    }
+
+    /// What is left as the caller said, and as the model's conductor knows where the caller did not.
+    fn known_outlook(&self) -> Outlook {
+        #[cfg(feature = "power")]
+        if self.outlook.charge.is_none() || self.outlook.budget_left.is_none() {
+            let known = self.model.outlook();
+            let Outlook { charge, budget_left } = self.outlook;
+            return Outlook { charge: charge.or(known.charge), budget_left: budget_left.or(known.budget_left) };
+        }
+        self.outlook
     }
 
     /// Adds to the user's turn. Pictures and sounds are decoded and encoded here.
@@ -150,17 +167,28 @@ impl Session {
             Part::Text(text) => self.add(Content::Text(text)),
             picture @ (Part::Image(_) | Part::Pixels { .. }) => {
                 let keep = self.tier_of(None).keep(self.keep);
-                let (embeds, took) = self.model.lease()?.see(self.salt, &picture, keep, 0)?;
+                let (embeds, took) = self.encode(|awake, salt| awake.see(salt, &picture, keep, 0))?;
                 self.vision += took;
                 self.media.push(embeds);
                 self.add(Content::Image);
             }
             sound @ (Part::Audio(_) | Part::Samples { .. }) => {
-                let (embeds, took) = self.model.lease()?.hear(self.salt, &sound, 0)?;
+                let (embeds, took) = self.encode(|awake, salt| awake.hear(salt, &sound, 0))?;
                 self.add_sound(embeds, took);
             }
         }
         Ok(())
+    }
+
+    /// Runs an encoder for this session's tenant.
+    fn encode<T>(&mut self, encode: impl FnOnce(&Awake, [u8; 32]) -> Result<T>) -> Result<T> {
+        let stint = Stint::begin(&self.model);
+        let awake = self.model.lease()?;
+        let scope = Scope::enter(&self.model, Load::Encoder);
+        let encoded = encode(&awake, self.salt)?;
+        drop(scope);
+        self.spent.add(stint.end(Counts::default()));
+        Ok(encoded)
     }
 
     /// Adds the rows of a sound to the user's turn.
@@ -195,6 +223,7 @@ impl Session {
         self.messages.retain(|m| !m.content.is_empty());
         self.media.retain(|medium| medium.modality() != Modality::Image);
         self.vision = Duration::ZERO;
+        self.spent = Spent::default();
         // What the turns have in common with what they were: a picture's marker goes with it.
         let left = self.written(&self.messages, false);
         let left = left.map_or_else(|_| Assembly::new(self.model.context()), |(left, _)| left);
@@ -300,7 +329,8 @@ impl Session {
         // A step that failed may have left some layers ahead of the others.
         cache.truncate(*rows)?;
         let input = assembly.input(*rows..end, awake.decoder.embed_tokens(), want)?;
-        let logits = awake.decoder.forward(&awake.run_for(input.len()), &input, cache)?;
+        let scope = Scope::enter(&self.model, Load::Rows(input.len()));
+        let logits = awake.decoder.forward(&awake.run_for(input.len()), &input, &mut scope.heard(cache))?;
         *rows = end;
         Ok(logits)
     }
@@ -342,6 +372,7 @@ impl Session {
         if assembly.is_empty() {
             return Ok(0);
         }
+        let stint = Stint::begin(&self.model);
         let awake = self.model.lease()?;
         let before = self.begin(&awake, assembly)?;
         let all = self.computed.assembly.len();
@@ -349,7 +380,9 @@ impl Session {
             self.feed(&awake, (self.computed.rows + AHEAD_ROWS).min(all), Want::Nothing)?;
         }
         self.commit(&awake);
-        Ok(self.computed.rows - before)
+        let text = self.computed.rows - before;
+        stint.end(Counts { text, ..Counts::default() });
+        Ok(text)
     }
 
     /// Keeps what was computed of the conversation so far under a name, whatever else needs the memory:
@@ -389,6 +422,7 @@ impl Session {
             computed,
             vision: Duration::ZERO,
             audio: Duration::ZERO,
+            spent: Spent::default(),
             keep: self.keep,
             tier: self.tier,
             outlook: self.outlook,

@@ -31,8 +31,18 @@ pub(crate) struct Nights {
     counts: Mutex<Sleeps>,
     #[cfg(feature = "kvcache")]
     pins: Mutex<Option<Pins>>,
-    /// Tells the thread that watches for idleness that the model woke; when it is dropped, that thread ends.
-    watch: Mutex<Option<Sender<()>>>,
+    watch: Mutex<Option<Watch>>,
+}
+
+/// A thread that watches for idleness.
+#[derive(Debug)]
+struct Watch {
+    /// Tells it that the model woke, or that the time changed; when it is dropped, the thread ends.
+    tell: Sender<()>,
+    /// How long nobody needs the weights before they go; none for never.
+    after: Arc<Mutex<Option<Duration>>>,
+    /// Whether a conductor says how long.
+    conducted: bool,
 }
 
 /// The shortest idleness that is watched for: below it, a model would not get to its first token.
@@ -88,16 +98,9 @@ impl Model {
     /// # Errors
     /// [`Error::Timer`] when the system starts no thread.
     pub fn sleep_when_idle(&self, after: impl Into<Option<Duration>>) -> Result<()> {
-        let mut watch = lock(&self.inner.nights.watch);
-        *watch = None;
-        if let Some(after) = after.into() {
-            let (tell, calls) = channel();
-            let (model, after) = (Arc::downgrade(&self.inner), after.max(SHORTEST));
-            let thread = std::thread::Builder::new().name("autoglm-idle".into());
-            thread.spawn(move || watch_idleness(&model, after, &calls)).map_err(|source| Error::Timer { source })?;
-            *watch = Some(tell);
-        }
-        Ok(())
+        let after = after.into();
+        *lock(&self.inner.nights.watch) = None;
+        if after.is_some() { self.inner.watch(after, false) } else { Ok(()) }
     }
 
     /// How often it slept and woke, and what was lost over it.
@@ -108,14 +111,15 @@ impl Model {
 }
 
 /// Puts a model to sleep each time that it has been idle for `after`, until nobody holds the other end.
-fn watch_idleness(model: &Weak<Inner>, after: Duration, calls: &Receiver<()>) {
+fn watch_idleness(model: &Weak<Inner>, after: &Mutex<Option<Duration>>, calls: &Receiver<()>) {
     loop {
         let Some(inner) = model.upgrade() else { return };
-        let wait = match inner.gate.doing() {
-            Doing::Asleep => None,
+        let after = *lock(after);
+        let wait = match (inner.gate.doing(), after.map(|after| after.max(SHORTEST))) {
+            (Doing::Asleep, _) | (_, None) => None,
             // Whoever is busy now is not idle for longer than this before the next look.
-            Doing::Busy => Some(after),
-            Doing::Idle(since) => match after.saturating_sub(since.elapsed()) {
+            (Doing::Busy, after) => after,
+            (Doing::Idle(since), Some(after)) => match after.saturating_sub(since.elapsed()) {
                 Duration::ZERO if matches!(inner.sleep(), Ok(true)) => None,
                 // Not saved, which is counted, or somebody came in between.
                 Duration::ZERO => Some(after),
@@ -134,6 +138,38 @@ fn watch_idleness(model: &Weak<Inner>, after: Duration, calls: &Receiver<()>) {
 }
 
 impl Inner {
+    /// Starts the thread that watches for idleness, in the place of one that does.
+    fn watch(self: &Arc<Self>, after: Option<Duration>, conducted: bool) -> Result<()> {
+        let (tell, calls) = channel();
+        let (model, after) = (Arc::downgrade(self), Arc::new(Mutex::new(after)));
+        let shared = after.clone();
+        let thread = std::thread::Builder::new().name("autoglm-idle".into());
+        thread.spawn(move || watch_idleness(&model, &shared, &calls)).map_err(|source| Error::Timer { source })?;
+        *lock(&self.nights.watch) = Some(Watch { tell, after, conducted });
+        Ok(())
+    }
+
+    /// A conductor says from now on how long nobody needs the weights before they go.
+    pub(crate) fn rest_as_conducted(self: &Arc<Self>, after: Option<Duration>) -> Result<()> {
+        self.watch(after, true)
+    }
+
+    /// The conductor says another time, unless somebody else has the say by now.
+    pub(crate) fn rest_differently(&self, after: Option<Duration>) {
+        if let Some(watch) = lock(&self.nights.watch).as_ref().filter(|watch| watch.conducted) {
+            let changed = std::mem::replace(&mut *lock(&watch.after), after) != after;
+            if changed {
+                // Whoever watched may have ended with the model.
+                let _ = watch.tell.send(());
+            }
+        }
+    }
+
+    /// The conductor has no say any more.
+    pub(crate) fn rest_unconducted(&self) {
+        lock(&self.nights.watch).take_if(|watch| watch.conducted);
+    }
+
     fn sleep(&self) -> Result<bool> {
         let slept = self.gate.sleep(|_awake| {
             #[cfg(feature = "kvcache")]
@@ -157,7 +193,7 @@ impl Inner {
         lock(&self.nights.counts).wakes += 1;
         if let Some(watch) = &*lock(&self.nights.watch) {
             // Whoever watched may have ended with an earlier call.
-            let _ = watch.send(());
+            let _ = watch.tell.send(());
         }
         Ok(awake)
     }
@@ -190,8 +226,10 @@ mod tests {
         let watch = |model: &Model, after| {
             let (tell, calls) = channel();
             let weak = Arc::downgrade(&model.inner);
-            let thread = std::thread::spawn(move || watch_idleness(&weak, after, &calls));
-            *lock(&model.inner.nights.watch) = Some(tell);
+            let after = Arc::new(Mutex::new(Some(after)));
+            let shared = after.clone();
+            let thread = std::thread::spawn(move || watch_idleness(&weak, &shared, &calls));
+            *lock(&model.inner.nights.watch) = Some(Watch { tell, after, conducted: false });
             thread
         };
         // One that waits for idleness, and one that waits for somebody to wake it.
