@@ -68,6 +68,11 @@ pub(crate) struct Args {
     /// Seed of the sampler; without a temperature, sample at 1
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Choose threads, cores and clocks by the device's heat and charge. Moves this program's own threads and no files of the
+    /// system, and puts them back; what does not move is told on standard error. Answers stay the same
+    #[cfg(feature = "power")]
+    #[arg(long)]
+    power: bool,
     /// Print one line of JSON with counts, seconds and bytes to standard error
     #[arg(long)]
     stats: bool,
@@ -91,14 +96,14 @@ enum Named {
 
 impl Args {
     /// The tier for this request, which is all that there is of the conversation.
-    fn tier(&self, prompt: Option<&str>) -> Tier {
+    fn tier(&self, prompt: Option<&str>, outlook: &Outlook) -> Tier {
         let tier = match self.tier {
             Named::Fast => Tier::Fast,
             Named::Deep => Tier::Deep,
             Named::Auto => Tier::Auto,
         };
         let characters = prompt.map_or(0, |prompt| prompt.chars().count());
-        tier.for_request(&Request { first: true, characters }, &Outlook::default())
+        tier.for_request(&Request { first: true, characters }, outlook)
     }
 
     fn sampling(&self) -> Sampling {
@@ -160,9 +165,17 @@ impl Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let model = args.options.open(args.model.as_ref())?;
+    #[cfg(feature = "power")]
+    if args.power {
+        model.conduct(autoglm::power::Conductor::of_this_device())?;
+    }
+    #[cfg(feature = "power")]
+    let outlook = model.outlook();
+    #[cfg(not(feature = "power"))]
+    let outlook = Outlook::default();
     let mut session = model.session();
     let prompt = args.prompt.as_deref().or(model.transcription_prompt());
-    session.tier(args.tier(prompt));
+    session.tier(args.tier(prompt, &outlook));
     #[cfg(feature = "kvcache")]
     args.pin.load(&mut session)?;
     // Before a picture is encoded, which takes seconds: a mistyped path is known by now.
@@ -194,6 +207,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     drop(reply);
     #[cfg(feature = "kvcache")]
     args.pin.save(&session, &stats)?;
+    #[cfg(feature = "power")]
+    model.take_power_complaints().iter().for_each(|trouble| crate::tell(&format!("power: {trouble}")));
     if args.stats {
         crate::tell(&stats::line(&model, &stats));
     }

@@ -20,6 +20,8 @@ pub(crate) fn line(model: &Model, stats: &Stats) -> String {
         "peak_rss_bytes": peak_rss_bytes(),
         "isa": model.isa(),
         "threads": model.threads(),
+        "energy_j": stats.energy_j,
+        "energy_source": stats.energy_source.map(|source| format!("measured: {source}")),
     })
     .to_string()
 }

@@ -142,6 +142,22 @@ fn integer_weights_tap_the_camera_without_a_word_on_standard_error() {
     }
 }
 
+#[cfg(feature = "power")]
+#[test]
+fn power_changes_no_answer_and_says_what_it_does_without_on_standard_error() {
+    let output = autoglm(&["run", "--power", "--no-think", "--stats", "go back"]);
+    assert_eq!(stdout(&output), "do(action=\"Back\")\n");
+    let text = String::from_utf8(output.stderr).unwrap();
+    let (said, line) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
+    assert!(said.lines().all(|line| line.starts_with("power: ")), "{said}");
+    let stats: serde_json::Value = serde_json::from_str(line).unwrap();
+    // Whether a machine of tests measures anything is its own affair; that it says who did is not.
+    assert_eq!(
+        stats["energy_j"].is_f64(),
+        stats["energy_source"].as_str().is_some_and(|s| s.starts_with("measured: "))
+    );
+}
+
 #[test]
 fn stats_are_one_json_object_on_standard_error() {
     let output = autoglm(&["run", "--no-think", "--stats", "--threads", "1", "go back"]);
@@ -163,12 +179,15 @@ fn stats_are_one_json_object_on_standard_error() {
         "peak_rss_bytes",
         "isa",
         "threads",
+        "energy_j",
+        "energy_source",
     ];
     expected.sort_unstable();
     let mut sorted = keys.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
     assert_eq!(stats["threads"], 1);
+    assert!(stats["energy_j"].is_null() && stats["energy_source"].is_null(), "nobody measures without --power");
     assert!(stats["prompt_tokens"].as_u64().unwrap() > 5);
 }
 
