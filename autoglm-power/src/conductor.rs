@@ -173,6 +173,13 @@ impl Conductor {
     #[must_use]
     pub fn with_knobs(mut self, journal: impl Into<PathBuf>) -> Self {
         self.levers = self.levers.with_knobs(journal);
+        // They are put back when the process is told to end, too, and not only when this is dropped.
+        if let Some(knobs) = self.levers.knobs() {
+            if let Err(error) = knobs.restore_on_signals() {
+                self.troubles.push(error);
+            }
+            knobs.restore_on_panic();
+        }
         self
     }
 
@@ -249,7 +256,7 @@ impl Conductor {
     /// When memory is to be given back while nothing is asked for.
     #[must_use]
     pub fn thresholds(&self) -> Thresholds {
-        self.regulator.rest()
+        self.regulator.rest(self.seen.and_then(|(_, reading)| reading.memory_pressure))
     }
 
     /// After how many seconds of nothing the weights are to be given back, infinite for never. It may be worth going deeper at

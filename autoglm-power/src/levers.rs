@@ -63,8 +63,8 @@ pub struct Applied {
 pub struct Levers {
     tree: Tree,
     topology: Topology,
-    /// The cpufreq policy of each cluster.
-    policies: Vec<Option<u32>>,
+    /// The cpufreq policies of each cluster: several where each core has its own.
+    policies: Vec<Vec<u32>>,
     threads: Box<dyn Threads>,
     affinity: Option<Obstacle>,
     clamp: Option<Obstacle>,
@@ -97,7 +97,7 @@ impl Levers {
             }
         }
         Self {
-            policies: topology.clusters.iter().map(|cluster| policy_of(tree, *cluster.cores.first()?)).collect(),
+            policies: topology.clusters.iter().map(|cluster| policies_of(tree, &cluster.cores)).collect(),
             tree: tree.clone(),
             topology: topology.clone(),
             affinity: threads.affinity(threads.own()).err().map(|e| Obstacle::from(&e)),
@@ -327,12 +327,12 @@ impl Levers {
     }
 
     fn cap(&mut self, cluster: usize, khz: u32) -> bool {
-        let (Some(knobs), Some(policy)) = (&self.knobs, self.policies[cluster]) else {
+        let Some(knobs) = self.knobs.as_ref().filter(|_| !self.policies[cluster].is_empty()) else {
             let obstacle = if self.knobs.is_none() { Obstacle::NotOpened } else { Obstacle::Missing };
             self.complain(Complaint::Lever { lever: Lever::Cap, obstacle });
             return false;
         };
-        match knobs.cap(policy, khz) {
+        match self.policies[cluster].iter().try_for_each(|policy| knobs.cap(*policy, khz)) {
             Ok(()) => true,
             Err(error) => {
                 self.complain(Complaint::Lever { lever: Lever::Cap, obstacle: knobs::obstacle(&error) });
@@ -342,8 +342,8 @@ impl Levers {
     }
 
     fn uncap(&mut self, cluster: usize) {
-        if let (Some(knobs), Some(policy)) = (&self.knobs, self.policies[cluster]) {
-            knobs.put_back(Knob::Cap { policy });
+        if let Some(knobs) = &self.knobs {
+            self.policies[cluster].iter().for_each(|policy| knobs.put_back(Knob::Cap { policy: *policy }));
         }
     }
 }
@@ -355,12 +355,13 @@ impl Drop for Levers {
 }
 
 /// The cpufreq policy that a core belongs to.
-fn policy_of(tree: &Tree, core: usize) -> Option<u32> {
-    tree.names(CPUFREQ).ok()?.iter().find_map(|name| {
-        let cores = tree.text(&format!("{CPUFREQ}/{name}/related_cpus")).ok()??;
-        let is_here = cores.split_whitespace().any(|each| each.parse() == Ok(core));
+fn policies_of(tree: &Tree, cores: &[usize]) -> Vec<u32> {
+    let number = |name: &String| {
+        let related = tree.text(&format!("{CPUFREQ}/{name}/related_cpus")).ok()??;
+        let is_here = related.split_whitespace().any(|each| each.parse().is_ok_and(|core| cores.contains(&core)));
         name.strip_prefix("policy")?.parse().ok().filter(|_| is_here)
-    })
+    };
+    tree.names(CPUFREQ).unwrap_or_default().iter().filter_map(number).collect()
 }
 
 /// An error with its reasons, for those who cannot follow `source()`.

@@ -41,7 +41,10 @@ impl Tree {
     pub fn text(&self, path: &str) -> Result<Option<String>> {
         let path = self.path(path);
         let mut bytes = Vec::new();
-        let read = std::fs::File::open(&path).and_then(|file| file.take(PAGE + 1).read_to_end(&mut bytes));
+        // A pipe would make the reader wait for somebody to write.
+        let regular = std::fs::metadata(&path)
+            .and_then(|found| if found.is_file() { Ok(()) } else { Err(std::io::Error::other("no regular file")) });
+        let read = regular.and_then(|()| std::fs::File::open(&path)?.take(PAGE + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
             // A device that was unplugged, or a processor that went offline, takes its files along.

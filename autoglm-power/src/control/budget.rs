@@ -124,7 +124,7 @@ impl Budgeter {
         let (thinks, visual_share) = choice.unwrap_or((false, SHARES[SHARES.len() - 1]));
         let for_tokens = (left - costs(visual_share, 0.0)) / self.per_new_j;
         let max_new_tokens = (for_tokens.max(0.0) as usize).clamp(LEAST_NEW_TOKENS, MAX_NEW_TOKENS);
-        Allowance { thinks, visual_share, max_new_tokens, refused: choice.is_none() && left < text_j }
+        Allowance { thinks, visual_share, max_new_tokens, refused: choice.is_none() }
     }
 
     /// A request is done.

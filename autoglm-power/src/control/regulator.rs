@@ -1,7 +1,7 @@
 //! All controllers around one model, wired as an agent wires them: the same code decides on a phone and in the device model.
 
 use super::Phase;
-use super::idle::{IdleManager, Level, Thresholds};
+use super::idle::{Depth, IdleManager, Level, Thresholds};
 use super::pacer::Pacer;
 use super::selector::{Measured, Selector, Wanted};
 use super::thermal::{Headroom, Limits};
@@ -24,7 +24,6 @@ pub struct Regulator {
     headroom: Headroom,
     pacer: Pacer,
     idle: IdleManager,
-    slowdown: f64,
 }
 
 /// Steps take this much longer than on the big cores at their highest clocks, where nobody says otherwise.
@@ -33,8 +32,8 @@ pub const SLOWDOWN: f64 = 1.15;
 /// A device that was left alone for so long is as warm as the air, in s.
 const RESTED_S: f64 = 1800.0;
 
-/// What keeping a model costs a phone while nothing is asked for, in W, and what reading its weights costs, in J, until
-/// that is measured.
+/// What keeping a model is taken to cost a phone while nothing is asked for, in W: too little for any of its gauges. And
+/// what reading its weights costs, in J, until that is measured.
 const RESIDENT_W: f64 = 0.02;
 const RELOAD_J: f64 = 9.0;
 
@@ -47,7 +46,6 @@ impl Regulator {
             headroom: Headroom::new(limits),
             pacer: Pacer::new(SLOWDOWN),
             idle: IdleManager::new(levels(RESIDENT_W, RELOAD_J)),
-            slowdown: SLOWDOWN,
         }
     }
 
@@ -61,8 +59,8 @@ impl Regulator {
                 self.headroom.rested(reading);
             }
         }
-        self.slowdown = self.pacer.step(deadline);
-        self.selector.begin(self.slowdown, self.headroom.bang_bang_w());
+        let slowdown = self.pacer.step(deadline);
+        self.selector.begin(slowdown, self.headroom.bang_bang_w());
     }
 
     /// On what the next second runs.
@@ -88,10 +86,15 @@ impl Regulator {
         self.selector.is_limited()
     }
 
-    /// When memory is given back from now on while nothing is asked for.
+    /// When memory is given back from now on while nothing is asked for; one depth earlier where all tasks wait for
+    /// memory, by the fraction of time in which they do.
     #[must_use]
-    pub fn rest(&self) -> Thresholds {
-        self.idle.thresholds()
+    pub fn rest(&self, memory_pressure: Option<f64>) -> Thresholds {
+        let at = self.idle.thresholds();
+        if self.idle.step(0.0, memory_pressure) == Depth::Hot {
+            return at;
+        }
+        Thresholds { spill_s: 0.0, drop_s: at.drop_s.min(at.spill_s), exit_s: at.exit_s }
     }
 
     /// What was learned of the device.
@@ -106,7 +109,7 @@ fn levels(resident_w: f64, reload_j: f64) -> [Level; 4] {
     [
         Level { watts: resident_w, wake_j: 0.0 },
         Level { watts: resident_w * 0.9, wake_j: 0.4 },
-        Level { watts: resident_w * 0.05, wake_j: 0.4 + reload_j },
-        Level { watts: 0.0, wake_j: 2.0 + reload_j },
+        Level { watts: resident_w * 0.05, wake_j: reload_j },
+        Level { watts: 0.0, wake_j: 1.5 + reload_j },
     ]
 }

@@ -41,8 +41,6 @@ pub struct Selector {
     curve: Curve,
     reference: Configuration,
     current: Configuration,
-    /// What [`Selector::current`] would be in a cold device.
-    cold: Option<Point>,
     limited: [bool; 2],
     phase: Option<Phase>,
     /// Configurations that are still to be tried, by phase, the next one last.
@@ -111,7 +109,6 @@ impl Selector {
             trials: [trials(topology, Phase::Compute), trials(topology, Phase::Decode)],
             clusters,
             current: reference.clone(),
-            cold: None,
             limited: [false; 2],
             reference,
             phase: None,
@@ -169,6 +166,9 @@ impl Selector {
         let was_w = self.budget_w;
         self.budget_w = wanted.budget_w;
         let exceeds = self.point(&self.current, wanted.phase).watts > wanted.budget_w * 1.05;
+        if exceeds {
+            self.stays = 0;
+        }
         let eased = wanted.budget_w > was_w * 1.1;
         self.waits += 1;
         let due = self.anew[wanted.phase as usize] || self.waits >= AGAIN_S || begins || exceeds || eased;
@@ -264,7 +264,6 @@ impl Selector {
         if let Some(next) = self.trials[phase as usize].pop() {
             // A warm device is not the place to try what heats it.
             if self.point(&next, phase).watts <= wanted.budget_w {
-                self.cold = None;
                 self.turn_to(next, TRIAL_S);
             } else {
                 self.trials[phase as usize].insert(0, next);
@@ -277,7 +276,6 @@ impl Selector {
 
     fn take_cheapest(&mut self, wanted: &Wanted) {
         let cold = self.cheapest(wanted.phase, f64::INFINITY, self.price_w);
-        self.cold = Some(self.point(&cold, wanted.phase));
         // Whom heat slows down anyway has no time to save energy with.
         let cold_w = self.point(&cold, wanted.phase).watts;
         let price_w = if cold_w > wanted.budget_w { HASTE_W } else { self.price_w };

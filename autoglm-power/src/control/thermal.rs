@@ -19,7 +19,7 @@ use crate::Reading;
 pub struct Limits {
     /// Of the body, in °C, in air of at most `usual_c`.
     pub body_c: f64,
-    /// Air above which the body may become warmer, twice as much as the air is, in °C: a device in the sun must still answer.
+    /// Air above which the body may become as much warmer as the air is, in °C: a device in the sun must still answer.
     pub usual_c: f64,
     /// Of the body in any air, in °C.
     pub body_at_most_c: f64,
@@ -51,7 +51,7 @@ impl Limits {
     /// What the body may come to in air of this temperature, in °C.
     #[must_use]
     pub fn body_limit(&self, ambient_c: f64) -> f64 {
-        (self.body_c + 2.0 * (ambient_c - self.usual_c).max(0.0)).min(self.body_at_most_c)
+        (self.body_c + (ambient_c - self.usual_c).max(0.0)).min(self.body_at_most_c)
     }
 }
 
@@ -106,6 +106,9 @@ const RELEASE_K: f64 = 8.0;
 /// Readings may be missing for so long, in s, before nothing is believed of them.
 const STALE_S: f64 = 10.0;
 
+/// Temperature of a body at which Android throttles severely, in °C: it differs between devices, and few are lower.
+const SEVERE_C: f64 = 45.0;
+
 /// What inference may draw on a device without believable sensors, in W: a phone of 4 inches loses 2 W in all, says
 /// Linux's documentation.
 const BLIND_W: f64 = 1.2;
@@ -137,8 +140,11 @@ impl Headroom {
     /// What of a reading can be true. Sensors see to that too; whoever plays a recording may not.
     fn believed(reading: &Reading) -> Reading {
         let celsius = |value: Option<f64>| value.filter(|c| (-40.0..150.0).contains(c));
+        // Where an app may not read temperatures, Android tells how near severe throttling is: 1 is there, 0 is 30 K below.
+        let headroom = reading.headroom.filter(|headroom| (0.0..4.0).contains(headroom));
+        let from_headroom = || headroom.map(|headroom| SEVERE_C - 30.0 * (1.0 - headroom));
         Reading {
-            body_c: celsius(reading.body_c),
+            body_c: celsius(reading.body_c).or_else(from_headroom),
             junction_c: celsius(reading.junction_c),
             power_w: reading.power_w.filter(|watts| (0.0..2000.0).contains(watts)),
             ..*reading
@@ -162,7 +168,7 @@ impl Headroom {
         }
         self.stretch = None;
         self.last_s = None;
-        self.last_body_c = Self::believed(seen).body_c.or(self.last_body_c);
+        self.last_body_c = Self::believed(seen).body_c;
     }
 
     /// The power that the whole device may draw from now on, in W; nothing but the lowest clocks where it is zero.
@@ -197,14 +203,15 @@ impl Headroom {
         let limit = self.limits.body_limit(ambient);
         let (a, c, b) = self.law();
         let error = limit - self.forecast(body, ambient, watts);
-        // The integral is held away from the limit: it corrects what the law misses, not how long the way is.
-        if error.abs() < INTEGRAL_K {
-            self.integral_ks = (self.integral_ks + error * passed).clamp(-INTEGRAL_KS, INTEGRAL_KS);
-        }
         let left = (-b * self.limits.horizons_s[usize::from(error <= 0.0)]).exp();
         let gain = b * left / (a * (1.0 - left));
         let sustainable = (b * (limit - ambient) - c) / a;
         let for_body = sustainable + gain * error + INTEGRAL_W * self.integral_ks;
+        // The integral is held away from the limit: it corrects what the law misses, not how long the way is. It counts from
+        // the next second on, so that a hotter body never gains by coming near the limit.
+        if error.abs() < INTEGRAL_K {
+            self.integral_ks = (self.integral_ks + error * passed).clamp(-INTEGRAL_KS, INTEGRAL_KS);
+        }
         for_body.max(self.limits.least_w).min(self.for_junction(body))
     }
 

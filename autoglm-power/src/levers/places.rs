@@ -17,7 +17,7 @@ pub(super) struct Place {
 
 /// The clock that a share holds its cluster to, in kHz; none for one that holds it to nothing.
 pub(super) fn limit(cluster: &Cluster, share: Share) -> Option<u32> {
-    let below_the_highest = share.cores > 0 && share.clock + 1 < cluster.clocks_khz.len();
+    let below_the_highest = share.cores > 0 && share.clock < cluster.clocks_khz.len().saturating_sub(1);
     below_the_highest.then(|| cluster.clocks_khz[share.clock])
 }
 

@@ -123,7 +123,7 @@ impl Device {
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let refuse = |why: String| Error::Profile { name: name.to_owned(), why };
         let file: File = toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            let line = e.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
             let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
             refuse(format!("{line}{}", e.message().lines().next().unwrap_or_default()))
         })?;
@@ -150,17 +150,17 @@ impl Device {
             ("thermal.body_c", thermal.body_c),
             ("thermal.junction_tau", thermal.junction_tau),
             ("memory.gb_s", memory.gb_s),
+            ("idle.suspend_w", idle.suspend_w),
         ];
         let not_negative = [
             ("thermal.junction_r", thermal.junction_r),
             ("memory.j_per_byte", memory.j_per_byte),
-            ("idle.suspend_w", idle.suspend_w),
             ("idle.awake_w", idle.awake_w),
             ("idle.screen_w", idle.screen_w),
             ("idle.resident_w", idle.resident_w),
             ("idle.reload_j_per_gb", idle.reload_j_per_gb),
         ];
-        let bad = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0 && *value < LARGEST));
+        let bad = positive.iter().find(|(_, value)| !(SMALLEST..LARGEST).contains(value));
         let bad = bad.or_else(|| not_negative.iter().find(|(_, value)| !(0.0..LARGEST).contains(value)));
         if let Some((key, value)) = bad {
             return Some(format!("{key} is {value}"));
@@ -174,8 +174,8 @@ impl Device {
             .find_map(|(index, cluster)| cluster.implausible().map(|why| format!("cluster {}: {why}", index + 1)))
     }
 
-    /// What the kernel of such a device says about its processor: clocks, and capacities that say how fast cores are
-    /// against each other in general, which is not how fast they are in matrix products.
+    /// What the kernel of such a device says about its processor: clocks, and capacities. These are of general code, in which
+    /// slow cores are not as far behind as in matrix products; here they are taken to be the 0.7th power of that ratio.
     #[must_use]
     pub fn topology(&self) -> Topology {
         let peak = |cluster: &ClusterTable| cluster.gops.last().copied().unwrap_or(1.0);
@@ -185,7 +185,11 @@ impl Device {
             let cores = (next..next + table.cores).collect();
             next += table.cores;
             let clocks_khz = table.freq_mhz.iter().map(|mhz| (mhz * 1e3).round() as u32).collect();
-            Cluster { cores, clocks_khz, capacity: Some((1024.0 * peak(table) / fastest).round().max(1.0) as u32) }
+            Cluster {
+                cores,
+                clocks_khz,
+                capacity: Some((1024.0 * (peak(table) / fastest).powf(0.7)).round().max(1.0) as u32),
+            }
         });
         Topology { clusters: clusters.collect() }
     }
@@ -194,7 +198,7 @@ impl Device {
 /// No constant of a device is as large.
 const LARGEST: f64 = 1e6;
 
-/// No clock in MHz, power in W or 1e9 operations per second is as small.
+/// None that has to be positive is as small.
 const SMALLEST: f64 = 1e-4;
 
 impl ClusterTable {

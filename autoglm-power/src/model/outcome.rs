@@ -16,8 +16,8 @@ pub struct Outcome {
     pub step_p95_s: Option<f64>,
     /// Minutes per day that the body was warmer than 43 °C.
     pub minutes_over_43c: f64,
-    /// How often heat slowed inference down or let it go again, the device's own protection included, per hour of
-    /// inference; none without any.
+    /// How often the speed changed by a tenth or more within a picture, a prompt or an answer, for whatever reason, the
+    /// device's own protection and a policy's trials included, per hour of inference; none without any.
     pub throttles_per_h: Option<f64>,
     /// How often weights were read, per day.
     pub reloads_per_day: f64,

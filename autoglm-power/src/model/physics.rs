@@ -27,7 +27,7 @@ impl Physics<'_> {
         let (sum, clusters) = shares.fold((0.0, 0), |(sum, clusters), (table, share)| {
             (sum + share.cores as f64 * table.gops[share.clock], clusters + 1)
         });
-        sum * (1.0 - self.assumed.mixing_loss * f64::from((clusters - 1).max(0)))
+        sum * (1.0 - self.assumed.mixing_loss * f64::from((clusters - 1).max(0))).max(0.1)
     }
 
     /// Draw of the cores that take part, all of them busy, in W.

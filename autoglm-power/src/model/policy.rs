@@ -62,84 +62,76 @@ impl Name {
 
 /// A step as its agent asks for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// Words of the whole prompt.
-    pub text_tokens: f64,
+    pub(crate) text_tokens: f64,
     /// Rows of the screenshot in full size.
-    pub visual_tokens: f64,
+    pub(crate) visual_tokens: f64,
     /// Which step of its task it is, from 0.
-    pub step: usize,
+    pub(crate) step: usize,
     /// Which step of all, from 0.
-    pub number: usize,
+    pub(crate) number: usize,
 }
 
 /// How a step is to be done.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Whether it thinks.
-    pub thinks: bool,
+    pub(crate) thinks: bool,
     /// Share of the screenshot's rows, by its size in pixels.
-    pub visual_share: f64,
+    pub(crate) visual_share: f64,
     /// Whether what is known of the prompt is reused.
-    pub reuses: bool,
+    pub(crate) reuses: bool,
 }
 
 /// When memory is given back, in s after the last step; infinite for never.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rest {
+pub(crate) struct Rest {
     /// Keys and values go to disk.
-    pub spill_s: f64,
+    pub(crate) spill_s: f64,
     /// The weights go.
-    pub drop_s: f64,
+    pub(crate) drop_s: f64,
     /// The process ends.
-    pub exit_s: f64,
+    pub(crate) exit_s: f64,
 }
 
 impl Rest {
     /// Nothing is ever given back.
-    pub const NEVER: Self = Self { spill_s: f64::INFINITY, drop_s: f64::INFINITY, exit_s: f64::INFINITY };
+    pub(crate) const NEVER: Self = Self { spill_s: f64::INFINITY, drop_s: f64::INFINITY, exit_s: f64::INFINITY };
 }
 
 /// What a policy sees while something is computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
+pub(crate) struct Step {
     /// Whether many rows are computed at once or one at a time.
-    pub decodes: bool,
+    pub(crate) decodes: bool,
     /// What was done in the last second: 1e9 operations, or 1e9 bytes read where `decodes`. None before the first.
-    pub done: Option<f64>,
+    pub(crate) done: Option<f64>,
     /// How long that took, in s.
-    pub took_s: f64,
+    pub(crate) took_s: f64,
     /// Whether the clocks were those asked for, as the kernel tells; a device that protects itself grants less.
-    pub granted: bool,
-    /// What is left of this phase, in the same unit; an estimate for tokens that are not known yet.
-    pub left: f64,
+    pub(crate) granted: bool,
 }
 
 /// What a policy sees: sensors and its own work, never a constant of the model nor the future.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Sensor readings, with their noise.
-    pub reading: Reading,
+    pub(crate) reading: Reading,
     /// The time, in s from the beginning.
-    pub now_s: f64,
-    /// Whether the screen is on.
-    pub screen_on: bool,
+    pub(crate) now_s: f64,
 }
 
 /// Decides.
-pub trait Policy {
+pub(crate) trait Policy {
     /// A step is asked for.
     fn request(&mut self, seen: &Seen, request: &Request) -> Plan;
 
     /// Called before every second of work: on what it runs.
     fn run(&mut self, seen: &Seen, step: &Step) -> &Configuration;
 
-    /// Whether the last answer of [`Policy::run`] is slower than it would be in a cold device.
-    fn throttles(&self) -> bool {
-        false
-    }
-
-    /// A step is done. How long reading weights back took before it, and what energy, where they had to be.
+    /// A step is done. How long reading weights back took before it, in s, and what the whole device drew meanwhile by its
+    /// gauge, in W, where they had to be.
     fn done(&mut self, seen: &Seen, took_s: f64, reload: Option<(f64, f64)>) {
         let _ = (seen, took_s, reload);
     }

@@ -1,12 +1,12 @@
 //! Plays a day against a device under a policy.
 
 use super::outcome::{Outcome, Sample};
-use super::physics::{Heat, Physics, Point};
+use super::physics::{Heat, Physics};
 use super::policy::{Name, Plan, Policy, Request, Rest, Seen, Step, Work, policy};
 use super::trace::{DAY_S, EventKind};
 use super::{Assumptions, Device, Trace};
+use crate::Reading;
 use crate::control::Phase;
-use crate::{Configuration, Reading};
 
 /// What is to be simulated.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +35,14 @@ const TOO_WARM_C: f64 = 43.0;
 const TICK_S: f64 = 1.0;
 
 /// Ticks that a phase has, roughly, where it would take longer.
-const TICKS: f64 = 20_000.0;
+const TICKS: f64 = 5_000.0;
 
 /// A stretch of nothing, in s: long where the body is far from [`TOO_WARM_C`].
 const IDLE_S: f64 = 600.0;
 const IDLE_WARM_S: f64 = 5.0;
+
+/// A change of speed by this share counts as a switch.
+const SWITCH: f64 = 0.1;
 
 /// A moment in which a request is read, in s.
 const READ_S: f64 = 0.1;
@@ -79,10 +82,8 @@ pub fn simulate(run: &Run<'_>, name: Name) -> Outcome {
         clairvoyant_j: 0.0,
         reloads: 0,
         switches: 0,
-        throttled: false,
         took_s: Vec::new(),
         samples: run.samples.then(Vec::new),
-        lowest: Configuration::highest(&topology).lowest_clocks(),
     };
     let period_s = run.trace.period_s();
     let periods = (DAYS * DAY_S / period_s).ceil().max(1.0);
@@ -198,10 +199,8 @@ struct World<'a> {
     clairvoyant_j: f64,
     reloads: usize,
     switches: usize,
-    throttled: bool,
     took_s: Vec<f64>,
     samples: Option<Vec<Sample>>,
-    lowest: Configuration,
 }
 
 /// Depths of rest: loaded, keys and values on disk, weights gone, process gone.
@@ -230,7 +229,7 @@ impl World<'_> {
             on_supply: Some(false),
             ..Reading::default()
         };
-        Seen { reading, now_s: self.now_s, screen_on: self.screen || self.in_task }
+        Seen { reading, now_s: self.now_s }
     }
 
     /// Time passes with the processor drawing `soc_w` beyond an idle one.
@@ -245,7 +244,8 @@ impl World<'_> {
         self.heat.pass(self.physics.device, self.ambient_c, soc_w, heats_w, seconds);
         self.energy_j += watts * seconds;
         self.last_watts = watts;
-        self.now_s += seconds;
+        // Time goes on, however small a stretch is against it.
+        self.now_s = (self.now_s + seconds).max(self.now_s.next_up());
         if self.heat.body_c > TOO_WARM_C {
             self.too_warm_s += seconds;
         }
@@ -314,7 +314,8 @@ impl World<'_> {
         }
     }
 
-    /// Wakes what rested for `gap_s`. → seconds and energy of reading weights, where they had to be.
+    /// Wakes what rested for `gap_s`. → how long reading weights took, in s, and the gauge's power
+    /// meanwhile, in W, where they had to be.
     fn wake(&mut self, gap_s: f64) -> Option<(f64, f64)> {
         let mut depth = self.depth(gap_s);
         if self.loaded_once {
@@ -342,7 +343,8 @@ impl World<'_> {
         self.inference_j += energy_j;
         self.inference_s += seconds;
         self.pass(energy_j / seconds, seconds);
-        Some((seconds, energy_j))
+        let watts = self.seen().reading.power_w.unwrap_or_default();
+        Some((seconds, watts))
     }
 
     fn step(&mut self, policy: &mut dyn Policy, asked: &Asked, known: f64) {
@@ -385,17 +387,24 @@ impl World<'_> {
 
     fn compute(&mut self, policy: &mut dyn Policy, work: Work) {
         let mut left = work.amount;
-        let (mut done, mut took_s, mut granted) = (None, 0.0, true);
+        let (mut done, mut took_s, mut granted, mut speed) = (None, 0.0, true, None);
         while left > 0.0 {
             let seen = self.seen();
-            let step = Step { decodes: work.phase == Phase::Decode, done, took_s, granted, left };
+            let step = Step { decodes: work.phase == Phase::Decode, done, took_s, granted };
             let Assumptions { vendor_trip_c, vendor_release_c, .. } = *self.physics.assumed;
             let on = policy.run(&seen, &step);
-            let point = if self.protects { self.slowed(work.phase) } else { self.physics.point(on, work.phase) };
+            let point = if self.protects {
+                self.physics.point(&on.lowest_clocks(), work.phase)
+            } else {
+                self.physics.point(on, work.phase)
+            };
             granted = !self.protects;
-            let throttled = self.protects || policy.throttles();
-            self.switches += usize::from(throttled != self.throttled);
-            self.throttled = throttled;
+            // Whatever the reason: who waits sees how fast it goes.
+            let change = point.rate / *speed.get_or_insert(point.rate);
+            if !(1.0 - SWITCH..=1.0 / (1.0 - SWITCH)).contains(&change) {
+                self.switches += 1;
+                speed = Some(point.rate);
+            }
             // A device that takes hours for a step is not watched every second.
             let tick_s = TICK_S.max(left / point.rate / TICKS);
             took_s = tick_s.min(left / point.rate);
@@ -412,11 +421,6 @@ impl World<'_> {
                 self.protects = false;
             }
         }
-    }
-
-    /// What the device makes of any configuration while it protects itself.
-    fn slowed(&self, phase: Phase) -> Point {
-        self.physics.point(&self.lowest, phase)
     }
 
     fn outcome(mut self, policy: Name) -> Outcome {

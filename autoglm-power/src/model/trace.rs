@@ -51,6 +51,8 @@ pub(crate) const DAY_S: f64 = 86_400.0;
 /// A year at most, a hundred thousand events at most.
 const LONGEST_S: f64 = 366.0 * DAY_S;
 const EVENTS: usize = 100_000;
+/// Tokens of a whole trace: years of a busy owner's.
+const ALL_TOKENS: f64 = 1e8;
 const FILE_BYTES: u64 = 64 << 20;
 /// More tokens than any context has.
 const TOKENS: u64 = 1_000_000;
@@ -81,12 +83,19 @@ impl Trace {
             return Err(refuse(1, format!("the columns are {:?} where {COLUMNS:?} are expected", got)));
         }
         let mut events: Vec<Event> = Vec::new();
+        let mut all_tokens = 0.0;
         for row in rows.records() {
             let row = row.map_err(|e| refuse(e.position().map_or(0, csv::Position::line), e.to_string()))?;
             let line = row.position().map_or(0, csv::Position::line);
             let event = event(&row).map_err(|why| refuse(line, why))?;
             if events.last().is_some_and(|last| last.at_s > event.at_s) {
                 return Err(refuse(line, format!("t_s {} lies before the line above", event.at_s)));
+            }
+            if let EventKind::Step { text_tokens, visual_tokens, think_tokens, answer_tokens } = event.kind {
+                all_tokens += text_tokens + visual_tokens + think_tokens + answer_tokens;
+            }
+            if all_tokens > ALL_TOKENS {
+                return Err(refuse(line, format!("more than {ALL_TOKENS} tokens so far")));
             }
             if events.len() == EVENTS {
                 return Err(refuse(line, format!("more than {EVENTS} events")));

@@ -1,5 +1,5 @@
 //! `oracle`: knows the device, the air and the next request, which no device does. What it gains over `ours` is what perfect
-//! knowledge is worth under the same limits of time and heat.
+//! knowledge is worth under the same limits of time and heat, with whole clusters.
 
 use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
 use crate::control::{Limits, Phase, SLOWDOWN};
@@ -18,7 +18,6 @@ pub(super) struct Oracle {
     /// Price of time, in W.
     price_w: f64,
     current: Configuration,
-    throttles: bool,
     lot: u64,
 }
 
@@ -53,7 +52,6 @@ impl Oracle {
             shares_s: [1.0, 0.3],
             price_w: 1.0,
             current: big,
-            throttles: false,
             lot,
         }
     }
@@ -112,14 +110,9 @@ impl Policy for Oracle {
         let cold = self.best(phase, f64::INFINITY, self.price_w).0;
         // Whom heat slows down anyway has no time to save energy with.
         let price_w = if cold.watts > budget_w { 1e4 } else { self.price_w };
-        let (point, on) = self.best(phase, budget_w, price_w);
-        let (throttles, on) = (point.rate < 0.9 * cold.rate, on.clone());
-        (self.throttles, self.current) = (throttles, on);
+        let (_, on) = self.best(phase, budget_w, price_w);
+        self.current = on.clone();
         &self.current
-    }
-
-    fn throttles(&self) -> bool {
-        self.throttles
     }
 
     fn rest(&mut self, _: &Seen) -> Rest {

@@ -44,17 +44,13 @@ impl Policy for Ours {
         self.regulator.step(&seen.reading, &Work { phase, done }, seen.now_s)
     }
 
-    fn throttles(&self) -> bool {
-        self.regulator.is_throttling()
-    }
-
     fn done(&mut self, _: &Seen, _: f64, reload: Option<(f64, f64)>) {
-        // The charge that was missing afterwards is what a phone would measure.
-        self.regulator.end(reload.map(|(_, joules)| joules));
+        // Its own clock and the gauge's noisy reading say what waking cost, the waiting phone included.
+        self.regulator.end(reload.map(|(seconds, watts)| seconds * watts));
     }
 
-    fn rest(&mut self, _: &Seen) -> Rest {
-        let at = self.regulator.rest();
+    fn rest(&mut self, seen: &Seen) -> Rest {
+        let at = self.regulator.rest(seen.reading.memory_pressure);
         Rest { spill_s: at.spill_s, drop_s: at.drop_s, exit_s: at.exit_s }
     }
 }

@@ -40,10 +40,6 @@ impl Policy for Seed {
         if self.hot { &self.powersave } else { &self.performance }
     }
 
-    fn throttles(&self) -> bool {
-        self.hot
-    }
-
     fn rest(&mut self, _: &Seen) -> Rest {
         Rest { spill_s: f64::INFINITY, drop_s: UNLOAD_S, exit_s: f64::INFINITY }
     }

@@ -15,7 +15,7 @@ const POWER: (f64, f64) = (1.0, 1.5);
 
 /// From where on a sensor that stands still is believed, in thousandths of a degree: of the processor, and of the body. One
 /// that throttles is held at its limit, to the degree, and to believe a wrong one this high errs on the cool side.
-const HOT: (i64, i64) = (80_000, 45_000);
+const HOT: (i64, i64) = (65_000, 45_000);
 
 /// What else a device did while one sensor did not move.
 #[derive(Debug, Clone, Copy, Default)]
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_hot_sensor_that_stands_still_is_believed() {
-        for (reading, second) in [(79_999, Some(60)), (80_000, None), (100_000, None)] {
+        for (reading, second) in [(64_999, Some(60)), (65_000, None), (100_000, None)] {
             assert_eq!(found_at(reading, true, 1, |s| others(30.0 + s.min(20) as f64)), second, "{reading}");
         }
         for (reading, second) in [(44_999, Some(601)), (45_000, None)] {

@@ -11,6 +11,9 @@ const SHARE: f64 = 0.45;
 /// One line per claim.
 pub(super) fn bars(all: &[Cell]) -> Vec<String> {
     let heavy: Vec<&Cell> = all.iter().filter(|cell| cell.share() >= SHARE).collect();
+    if heavy.is_empty() {
+        return vec![format!("no cell of {} has an LLM share of 45 % or more: nothing is claimed of them", all.len())];
+    }
     let of = format!("of {} cells with an LLM share >= 45 %", heavy.len());
     let gain = |better: fn(&Cell) -> f64, than: fn(&Cell) -> f64| -> Vec<f64> {
         sorted(heavy.iter().map(|cell| better(cell) / than(cell) - 1.0))
@@ -28,11 +31,15 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
     // life gain = 1 / (1 - s r) - 1, where s is the share of inference and r what it is cut by.
     let cut =
         |better: fn(&Cell) -> f64| median(&sorted(heavy.iter().map(|c| (1.0 - c.none.life_h / better(c)) / c.share())));
+    let seed_share = median(&sorted(heavy.iter().map(|c| c.seed.llm_share)));
+    let cut_of_seed = |better: fn(&Cell) -> f64| {
+        median(&sorted(heavy.iter().map(|c| (1.0 - c.seed.life_h / better(c)) / c.seed.llm_share)))
+    };
     let p95 = sorted(heavy.iter().map(|cell| cell.p95_ratio()));
     let up_to = |air: f64| sorted(heavy.iter().filter(|c| c.ambient_c <= air).map(|cell| cell.p95_ratio()));
     let mild: Vec<&Cell> = all.iter().filter(|cell| cell.ambient_c <= 30.0).collect();
     let cool = mild.iter().filter(|cell| cell.extra_minutes() == 0.0).count();
-    let seed_cool = mild.iter().filter(|cell| cell.seed.minutes_over_43c == 0.0).count();
+    let seed_cool = mild.iter().filter(|cell| cell.extra_minutes_of(&cell.seed) == 0.0).count();
     let switches = sorted(all.iter().filter_map(|cell| cell.ours.throttles_per_h));
     let calm = switches.iter().filter(|per_h| **per_h <= 6.0).count();
     let seed_switches = sorted(all.iter().filter_map(|cell| cell.seed.throttles_per_h));
@@ -48,8 +55,10 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
             100.0 * none[0]
         ),
         format!(
-            "battery life, ours against seed, same tokens: median {:+.0} % ({of}), tenth percentile {:+.0} %, least {:+.0} %; seed better in {} cells",
+            "battery life, ours against seed, same tokens: median {:+.0} % ({of}; of seed: median s {:.2}, r {:.2}), tenth percentile {:+.0} %, least {:+.0} %; seed better in {} cells",
             100.0 * median(&seed),
+            seed_share,
+            cut_of_seed(|c| c.ours.life_h),
             100.0 * at(&seed, 0.1),
             100.0 * seed[0],
             seed.iter().filter(|gain| **gain < 0.0).count()
@@ -64,13 +73,13 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
             100.0 * os[0]
         ),
         format!(
-            "battery life, tiers and picture budget on, against seed: median {:+.0} % ({of}; median r {:.2}), least {:+.0} %",
+            "battery life, tiers and picture budget on, against seed: median {:+.0} % ({of}; of seed: median r {:.2}), least {:+.0} %",
             100.0 * median(&tiers),
-            cut(|c| c.tiers.life_h),
+            cut_of_seed(|c| c.tiers.life_h),
             100.0 * tiers[0]
         ),
         format!(
-            "for comparison, against none: seed median {:+.0} %, oracle (best clocks at once, next step known, no regard to the body) {:+.0} % ({of})",
+            "for comparison, against none: seed median {:+.0} %, oracle (as ours, knowing the device and the next step) {:+.0} % ({of})",
             100.0 * median(&seed_none),
             100.0 * median(&oracle)
         ),
@@ -88,7 +97,7 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
             100.0 * seed_cool as f64 / mild.len() as f64
         ),
         format!(
-            "throttle switches per hour of inference: at most 6 in {calm} of {} cells ({:.1} %), median {:.1}, worst {:.1}; seed median {:.0}",
+            "changes of speed by a tenth or more per hour of inference, for any reason: at most 6 in {calm} of {} cells ({:.1} %), median {:.1}, worst {:.1}; seed median {:.0}",
             switches.len(),
             100.0 * calm as f64 / switches.len() as f64,
             median(&switches),

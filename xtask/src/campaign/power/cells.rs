@@ -57,7 +57,11 @@ impl Cell {
 
     /// Minutes a day above 43 °C that the phone would not have had without the agent.
     pub(super) fn extra_minutes(&self) -> f64 {
-        (self.ours.minutes_over_43c - self.without.minutes_over_43c).max(0.0)
+        self.extra_minutes_of(&self.ours)
+    }
+
+    pub(super) fn extra_minutes_of(&self, policy: &Outcome) -> f64 {
+        (policy.minutes_over_43c - self.without.minutes_over_43c).max(0.0)
     }
 }
 
