@@ -92,7 +92,7 @@ fn regulator_step(criterion: &mut Criterion) {
         ..Reading::default()
     };
     regulator.begin(&reading, None, None);
-    let mut now_s = 0.0;
+    let mut now_s = 0.0_f64;
     criterion.bench_function("regulator_step", |b| {
         b.iter(|| {
             now_s += 1.0;
