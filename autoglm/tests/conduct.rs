@@ -151,11 +151,11 @@ fn answers_are_the_same_to_the_bit_on_fewer_threads() {
         let none = || std::iter::empty::<Result<Vec<u8>, Error>>().collect::<Vec<_>>().into_iter();
         let mut bits = Vec::new();
         let mut prompt = model.prompt(&ids, none(), none()).unwrap();
-        let keep = |row: &[f32]| {
+        let take = |row: &[f32]| {
             bits.extend(row.iter().map(|x| x.to_bits()));
             Ok::<_, Error>(())
         };
-        prompt.logits(keep).unwrap();
+        prompt.logits(take).unwrap();
         bits
     };
     let plain = model();
@@ -186,10 +186,8 @@ fn who_steps_down_amid_a_reply_puts_everything_back() {
         reply.next().unwrap().unwrap();
         // A reply that is not pulled computes nothing, and its threads are let go.
         soon(|| scheduler.pinned() == 0);
-        match how {
-            0 => model.conduct(None).unwrap(),
-            _ => model.conduct(nothing(folder.path())).unwrap(),
-        }
+        let next = (how == 1).then(|| nothing(folder.path()));
+        model.conduct(next).unwrap();
         assert_eq!(scheduler.pinned(), 0);
         assert_eq!(model.conducted().is_some(), how == 1);
         reply.by_ref().for_each(|piece| assert!(piece.is_ok()));
