@@ -18,7 +18,7 @@ pub use idle::{Depth, IdleManager, Level, Thresholds};
 pub use pacer::Pacer;
 pub use regulator::{Regulator, SLOWDOWN, Work};
 pub use selector::{Measured, Selector, Wanted};
-pub use thermal::{Headroom, Limits};
+pub use thermal::{Allowed, Headroom, Limits};
 
 #[cfg(test)]
 mod tests;

@@ -65,9 +65,9 @@ impl Regulator {
 
     /// On what the next second runs.
     pub fn step(&mut self, reading: &Reading, work: &Work, now_s: f64) -> &Configuration {
-        let budget_w = self.headroom.step(reading, now_s);
+        let allowed = self.headroom.step(reading, now_s);
         let measured = work.done.map(|(work, seconds)| Measured { work, seconds, watts: reading.power_w });
-        self.selector.step(measured, &Wanted { phase: work.phase, budget_w })
+        self.selector.step(measured, &Wanted { phase: work.phase, allowed })
     }
 
     /// A request is done. Weights had to be read back for it, which took so much energy, in J, where they had.

@@ -12,6 +12,7 @@
 //! take by itself, the reference.
 
 use super::curve::{Curve, Part, Phase, Point};
+use super::thermal::Allowed;
 use crate::{Configuration, Share, Topology};
 
 /// What is wanted of the next second of work.
@@ -19,8 +20,8 @@ use crate::{Configuration, Share, Topology};
 pub struct Wanted {
     /// What is computed.
     pub phase: Phase,
-    /// Power that the whole device may draw, in W; infinite for any.
-    pub budget_w: f64,
+    /// Power that the whole device may draw.
+    pub allowed: Allowed,
 }
 
 /// What was measured in the last second of work.
@@ -50,7 +51,8 @@ pub struct Selector {
     /// Seconds on the current configuration, and since it was last thought over.
     seconds: u32,
     waits: u32,
-    budget_w: f64,
+    /// What was allowed on average when it was last asked, in W.
+    allowed_w: f64,
     /// Price of time, in W.
     price_w: f64,
     /// Measured over expected power of what ran last, by phase: where the curve is wrong, it is wrong for neighbours too.
@@ -84,7 +86,10 @@ const DWELL_S: u32 = 2;
 const SETTLED_S: u32 = 5;
 
 /// After which the choice is made anew without a cause, in s.
-const AGAIN_S: u32 = 15;
+const AGAIN_S: u32 = 90;
+
+/// Where heat limits it, a configuration stays that draws between these shares of what is allowed.
+const NEAR: [f64; 2] = [0.82, 1.08];
 
 /// No second does as much work, and none takes as long.
 const IMPLAUSIBLE: f64 = 1e15;
@@ -115,7 +120,7 @@ impl Selector {
             stays: 0,
             seconds: 0,
             waits: 0,
-            budget_w: f64::INFINITY,
+            allowed_w: f64::INFINITY,
             price_w: 1.0,
             bias: [1.0; 2],
             shares_s: [0.0; 2],
@@ -152,28 +157,26 @@ impl Selector {
 
     /// Learns from the last second of work and says on what the next one runs.
     pub fn step(&mut self, measured: Option<Measured>, wanted: &Wanted) -> &Configuration {
-        // A budget that is no number allows nothing.
-        let wanted = &Wanted { budget_w: wanted.budget_w.max(0.0), ..*wanted };
+        // A power that is no number allows nothing.
+        let Allowed { budget_w, limit_w } = wanted.allowed;
+        let allowed = Allowed { budget_w: budget_w.max(0.0), limit_w: limit_w.max(0.0) };
+        let wanted = &Wanted { allowed, ..*wanted };
         if let (Some(measured), Some(phase)) = (measured, self.phase) {
             self.learn(phase, &measured);
         }
         let begins = self.phase != Some(wanted.phase);
         self.phase = Some(wanted.phase);
-        if begins || wanted.budget_w <= 0.0 {
+        let exceeds = self.point(&self.current, wanted.phase).watts > allowed.limit_w * 1.02;
+        let released = self.allowed_w <= 0.0 && allowed.budget_w > 0.0;
+        self.allowed_w = allowed.budget_w;
+        let at_once = begins || exceeds || released || self.anew[wanted.phase as usize];
+        if begins || exceeds || released {
             self.stays = 0;
         }
         self.stays = self.stays.saturating_sub(1);
-        let was_w = self.budget_w;
-        self.budget_w = wanted.budget_w;
-        let exceeds = self.point(&self.current, wanted.phase).watts > wanted.budget_w * 1.05;
-        if exceeds {
-            self.stays = 0;
-        }
-        let eased = wanted.budget_w > was_w * 1.1;
         self.waits += 1;
-        let due = self.anew[wanted.phase as usize] || self.waits >= AGAIN_S || begins || exceeds || eased;
-        if self.stays == 0 && (due || self.tries(wanted.phase)) {
-            self.choose(wanted);
+        if self.stays == 0 && (at_once || self.waits >= AGAIN_S || self.tries(wanted.phase)) {
+            self.choose(wanted, at_once);
         }
         &self.current
     }
@@ -259,36 +262,39 @@ impl Selector {
         !self.trials[phase as usize].is_empty()
     }
 
-    fn choose(&mut self, wanted: &Wanted) {
+    fn choose(&mut self, wanted: &Wanted, at_once: bool) {
         let phase = wanted.phase;
         if let Some(next) = self.trials[phase as usize].pop() {
             // A warm device is not the place to try what heats it.
-            if self.point(&next, phase).watts <= wanted.budget_w {
+            if self.point(&next, phase).watts <= wanted.allowed.budget_w {
                 self.turn_to(next, TRIAL_S);
-            } else {
-                self.trials[phase as usize].insert(0, next);
-                self.take_cheapest(wanted);
+                return;
             }
-            return;
+            self.trials[phase as usize].insert(0, next);
         }
-        self.take_cheapest(wanted);
+        self.take_cheapest(wanted, at_once);
     }
 
-    fn take_cheapest(&mut self, wanted: &Wanted) {
-        let cold = self.cheapest(wanted.phase, f64::INFINITY, self.price_w);
+    fn take_cheapest(&mut self, wanted: &Wanted, at_once: bool) {
+        let phase = wanted.phase;
+        // Below the limit by a little, so that it is not met again in a moment.
+        let allowed_w = wanted.allowed.budget_w.min(0.97 * wanted.allowed.limit_w);
+        let cold = self.cheapest(phase, f64::INFINITY, self.price_w);
         // Whom heat slows down anyway has no time to save energy with.
-        let cold_w = self.point(&cold, wanted.phase).watts;
-        let price_w = if cold_w > wanted.budget_w { HASTE_W } else { self.price_w };
-        let best = self.cheapest(wanted.phase, wanted.budget_w, price_w);
-        let now = self.point(&self.current, wanted.phase);
+        let hastens = self.point(&cold, phase).watts > allowed_w;
+        let price_w = if hastens { HASTE_W } else { self.price_w };
+        let best = self.cheapest(phase, allowed_w, price_w);
+        let now = self.point(&self.current, phase);
         let cost = |point: Point| (point.watts + price_w) / point.rate;
         // Where the price of time has just been set, two choices cost nearly the same and only one of them is fast enough.
-        let better = if std::mem::take(&mut self.anew[wanted.phase as usize]) { 0.0 } else { BETTER };
-        let gains = cost(self.point(&best, wanted.phase)) < cost(now) * (1.0 - better);
-        let slower = self.point(&best, wanted.phase).rate / self.point(&cold, wanted.phase).rate;
-        let limited = &mut self.limited[wanted.phase as usize];
+        let better = if std::mem::take(&mut self.anew[phase as usize]) { 0.0 } else { BETTER };
+        let gains = cost(self.point(&best, phase)) < cost(now) * (1.0 - better);
+        let slower = self.point(&best, phase).rate / self.point(&cold, phase).rate;
+        let limited = &mut self.limited[phase as usize];
         *limited = slower < if *limited { 0.99 } else { 0.9 };
-        if best != self.current && (gains || now.watts > wanted.budget_w) {
+        // What is drawn need not follow every breath of what is allowed.
+        let near = hastens && !at_once && (NEAR[0]..NEAR[1]).contains(&(now.watts / allowed_w));
+        if best != self.current && !near && (gains || now.watts > allowed_w) {
             self.turn_to(best, DWELL_S);
         } else {
             self.waits = 0;

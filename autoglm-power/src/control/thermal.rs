@@ -36,7 +36,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_c: 42.4,
+            body_c: 42.6,
             usual_c: 31.0,
             body_at_most_c: 48.0,
             junction_trip_c: 75.0,
@@ -53,6 +53,15 @@ impl Limits {
     pub fn body_limit(&self, ambient_c: f64) -> f64 {
         (self.body_c + (ambient_c - self.usual_c).max(0.0)).min(self.body_at_most_c)
     }
+}
+
+/// Power that the whole device may draw, in W.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Allowed {
+    /// On average: a body does not notice half a minute above it.
+    pub budget_w: f64,
+    /// At any time: the junction follows within seconds.
+    pub limit_w: f64,
 }
 
 /// Says how much power the device may draw.
@@ -171,25 +180,29 @@ impl Headroom {
         self.last_body_c = Self::believed(seen).body_c;
     }
 
-    /// The power that the whole device may draw from now on, in W; nothing but the lowest clocks where it is zero.
-    pub fn step(&mut self, seen: &Reading, now_s: f64) -> f64 {
+    /// The power that the whole device may draw from now on; nothing but the lowest clocks where it is zero.
+    pub fn step(&mut self, seen: &Reading, now_s: f64) -> Allowed {
         let seen = &Self::believed(seen);
         let passed = self.last_s.map_or(0.0, |last| (now_s - last).clamp(0.0, 10.0));
         self.last_s = Some(now_s);
         self.learn(seen, now_s, passed);
         if self.trips(seen) {
-            return 0.0;
+            return Allowed { budget_w: 0.0, limit_w: 0.0 };
         }
         let body = seen.body_c.map(|body| self.smooth(body, passed));
         let Some(body) = body else {
             // Silence is not a cool device; but one missing reading is no reason to slow down.
             let blind = now_s - self.last_seen_s > STALE_S;
             let body = self.last_body_c.filter(|_| !blind);
-            return self.idle_w + body.map_or(BLIND_W, |body| self.allowed(body, seen.power_w, 0.0));
+            let Some(body) = body else {
+                let blind_w = self.idle_w + BLIND_W;
+                return Allowed { budget_w: blind_w, limit_w: blind_w };
+            };
+            return self.allowed(body, seen.power_w, 0.0);
         };
         self.last_seen_s = now_s;
         self.last_body_c = Some(body);
-        self.idle_w + self.allowed(body, seen.power_w, passed)
+        self.allowed(body, seen.power_w, passed)
     }
 
     /// The body's temperature without the last tenths of its sensor: they would be half a watt at the limit.
@@ -197,8 +210,7 @@ impl Headroom {
         self.last_body_c.map_or(body, |last| last + (1.0 - (-passed / SMOOTH_S).exp()) * (body - last))
     }
 
-    /// Power of inference that is allowed, in W.
-    fn allowed(&mut self, body: f64, watts: Option<f64>, passed: f64) -> f64 {
+    fn allowed(&mut self, body: f64, watts: Option<f64>, passed: f64) -> Allowed {
         let ambient = *self.ambient_c.get_or_insert(body - RESTED_K);
         let limit = self.limits.body_limit(ambient);
         let (a, c, b) = self.law();
@@ -212,7 +224,9 @@ impl Headroom {
         if error.abs() < INTEGRAL_K {
             self.integral_ks = (self.integral_ks + error * passed).clamp(-INTEGRAL_KS, INTEGRAL_KS);
         }
-        for_body.max(self.limits.least_w).min(self.for_junction(body))
+        let for_junction = self.for_junction(body);
+        let budget_w = self.idle_w + for_body.max(self.limits.least_w).min(for_junction);
+        Allowed { budget_w, limit_w: self.idle_w + for_junction }
     }
 
     /// Power of inference that a device which only turns clocks down at the trip and up again below it takes on average, in

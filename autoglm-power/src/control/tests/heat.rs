@@ -26,7 +26,7 @@ fn the_body_comes_to_its_limit_and_stays_there() {
         let mut warmest = body;
         for second in 0..3 * 3600 {
             let seen = reading(body, junction, 1.0 + 8.0_f64.min(0.0_f64.max(junction - body) / 8.0));
-            let allowed = headroom.step(&seen, f64::from(second));
+            let allowed = headroom.step(&seen, f64::from(second)).budget_w;
             // A device that takes all it may, up to 8 W, and whose screen heats it by half a watt.
             let soc = (allowed - 1.0).clamp(0.0, 8.0);
             body += (soc + 0.5 - (body - air_c) / 6.0) / 140.0;
@@ -42,21 +42,21 @@ fn the_body_comes_to_its_limit_and_stays_there() {
 #[test]
 fn silence_is_never_taken_for_a_cool_device() {
     let mut headroom = in_air_of(20.0);
-    let cool = headroom.step(&reading(22.0, 30.0, 2.0), 0.0);
-    let one_missing = headroom.step(&reading(None, 30.0, 2.0), 1.0);
+    let cool = headroom.step(&reading(22.0, 30.0, 2.0), 0.0).budget_w;
+    let one_missing = headroom.step(&reading(None, 30.0, 2.0), 1.0).budget_w;
     assert!((one_missing - cool).abs() < 1.0, "one missing reading is no reason: {one_missing} after {cool}");
-    let blind = headroom.step(&reading(None, None, 2.0), 60.0);
+    let blind = headroom.step(&reading(None, None, 2.0), 60.0).budget_w;
     assert!(blind < 2.5, "{blind} W without a sensor");
 }
 
 #[test]
 fn the_hard_trip_holds_until_it_is_cool_again() {
     let mut headroom = in_air_of(20.0);
-    assert!(headroom.step(&reading(30.0, 74.9, 5.0), 0.0) > 0.0);
-    assert_eq!(headroom.step(&reading(30.0, 75.0, 5.0), 1.0), 0.0);
-    assert_eq!(headroom.step(&reading(30.0, 70.0, 5.0), 2.0), 0.0);
+    assert!(headroom.step(&reading(30.0, 74.9, 5.0), 0.0).budget_w > 0.0);
+    assert_eq!(headroom.step(&reading(30.0, 75.0, 5.0), 1.0).budget_w, 0.0);
+    assert_eq!(headroom.step(&reading(30.0, 70.0, 5.0), 2.0).budget_w, 0.0);
     assert!(headroom.is_tripped());
-    assert!(headroom.step(&reading(30.0, 66.0, 5.0), 3.0) > 0.0);
+    assert!(headroom.step(&reading(30.0, 66.0, 5.0), 3.0).budget_w > 0.0);
 }
 
 proptest! {
@@ -79,8 +79,8 @@ proptest! {
         let now = past.len() as f64;
         // What was learned stays as it is: the two differ in what they see last.
         let (mut cool, mut hot) = (headroom.clone(), headroom);
-        let less = cool.step(&reading(body, body + above, watts), now);
-        let more = hot.step(&reading(body + hotter, body + hotter + above, watts), now);
+        let less = cool.step(&reading(body, body + above, watts), now).budget_w;
+        let more = hot.step(&reading(body + hotter, body + hotter + above, watts), now).budget_w;
         prop_assert!(more <= less + 1e-9, "{more} W at {} C and {less} W at {body} C", body + hotter);
     }
 
@@ -99,7 +99,7 @@ proptest! {
             if second % 11 == 0 {
                 headroom.rested(&seen);
             }
-            let allowed = headroom.step(&seen, second as f64);
+            let allowed = headroom.step(&seen, second as f64).budget_w;
             prop_assert!(allowed.is_finite() && allowed >= 0.0, "{allowed} W");
         }
     }

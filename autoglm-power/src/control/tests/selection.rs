@@ -1,8 +1,12 @@
 //! Which configuration is taken.
 
 use super::{phone, truth};
-use crate::control::{Measured, Phase, Selector, Wanted};
+use crate::control::{Allowed, Measured, Phase, Selector, Wanted};
 use crate::{Configuration, Share};
+
+fn wanted(phase: Phase, budget_w: f64) -> Wanted {
+    Wanted { phase, allowed: Allowed { budget_w, limit_w: budget_w } }
+}
 
 /// A selector that worked for so many seconds on the phone, and what it ran on last.
 fn after(seconds: usize, budget_w: f64, slowdown: f64) -> (Selector, Configuration) {
@@ -12,7 +16,7 @@ fn after(seconds: usize, budget_w: f64, slowdown: f64) -> (Selector, Configurati
         if second % 100 == 0 {
             selector.begin(slowdown, f64::INFINITY);
         }
-        let on = selector.step(measured, &Wanted { phase: Phase::Compute, budget_w }).clone();
+        let on = selector.step(measured, &wanted(Phase::Compute, budget_w)).clone();
         let (rate, watts) = truth(&on);
         measured = Some(Measured { work: rate, seconds: 1.0, watts: Some(watts) });
     }
@@ -77,12 +81,12 @@ fn a_processor_without_clocks_is_one_choice() {
     let mut selector = Selector::new(&container);
     for _ in 0..50 {
         selector.begin(1.1, f64::INFINITY);
-        let wanted = Wanted { phase: Phase::Decode, budget_w: f64::INFINITY };
-        let on = selector.step(Some(Measured { work: 1.0, seconds: 1.0, watts: None }), &wanted);
+        let wants = wanted(Phase::Decode, f64::INFINITY);
+        let on = selector.step(Some(Measured { work: 1.0, seconds: 1.0, watts: None }), &wants);
         assert!((1..=2).contains(&on.threads()) && on.shares[0].clock == 0);
     }
     let nothing = crate::Topology::default();
-    let on = Selector::new(&nothing).step(None, &Wanted { phase: Phase::Compute, budget_w: 1.0 }).clone();
+    let on = Selector::new(&nothing).step(None, &wanted(Phase::Compute, 1.0)).clone();
     assert_eq!(on.shares, []);
 }
 
@@ -93,7 +97,7 @@ fn measurements_that_are_none_do_no_harm() {
         let bad = [f64::NAN, f64::INFINITY, -1.0, 0.0, 1e300][second % 5];
         let measured = Measured { work: bad, seconds: [1.0, 0.0, f64::NAN][second % 3], watts: Some(bad) };
         selector.begin(1.1, [bad, 5.0][second % 2]);
-        let on = selector.step(Some(measured), &Wanted { phase: Phase::Compute, budget_w: [bad, 4.0][second % 2] });
+        let on = selector.step(Some(measured), &wanted(Phase::Compute, [bad, 4.0][second % 2]));
         assert!(on.threads() <= 8);
     }
     let point = selector.curve().point(selector.reference(), Phase::Compute);
@@ -108,7 +112,7 @@ fn a_budget_of_nothing_takes_what_draws_least() {
             let on = selector.current().clone();
             let (work, watts) = truth(&on);
             let measured = Measured { work, seconds: 1.0, watts: Some(watts) };
-            selector.step(Some(measured), &Wanted { phase: Phase::Compute, budget_w });
+            selector.step(Some(measured), &wanted(Phase::Compute, budget_w));
         }
     }
     let on = selector.current();
