@@ -113,9 +113,11 @@ fn a_request_moves_threads_and_its_end_puts_them_back() {
 #[test]
 fn heat_takes_cores_or_clocks_away() {
     let mut stage = Stage::new();
+    stage.watts = 2.0;
     let cool = stage.compute(120);
     assert!(!cool.throttling, "{cool:?}");
     stage.skin_c = 47.0;
+    stage.watts = 6.0;
     stage.big_c = 70.0;
     // A body is warm for minutes: the clocks follow it once in a while.
     let warm = stage.compute(240);

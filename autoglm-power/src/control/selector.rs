@@ -284,6 +284,8 @@ impl Selector {
         let hastens = self.point(&cold, phase).watts > allowed_w;
         let price_w = if hastens { HASTE_W } else { self.price_w };
         let best = self.cheapest(phase, allowed_w, price_w);
+        // At the trip nothing is left to what was learned: the lowest clocks are.
+        let best = if allowed_w > 0.0 { best } else { best.lowest_clocks() };
         let now = self.point(&self.current, phase);
         let cost = |point: Point| (point.watts + price_w) / point.rate;
         // Where the price of time has just been set, two choices cost nearly the same and only one of them is fast enough.
