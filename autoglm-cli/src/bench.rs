@@ -71,6 +71,7 @@ pub(crate) struct Args {
     /// first token, beside an opening from the page cache; one JSON object
     #[cfg(feature = "power")]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["shape", "layers", "vision_layers", "audio_layers", "precision", "prompt", "generate", "image", "audio"])]
+    #[cfg_attr(feature = "kvcache", arg(conflicts_with = "agent_loop"))]
     sleep: Option<std::path::PathBuf>,
     /// How keys and values are held [default: bf16 beside integer weights, f32 beside floats]
     #[cfg(feature = "kvcache")]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use autoglm::{Generate, Outlook, Part, Request, Sampling, Thinking, Tier};
+use autoglm::{Generate, Model, Outlook, Part, Request, Sampling, Stats, Thinking, Tier};
 use clap::ValueEnum;
 
 use crate::error::Error;
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", requires = "audio")]
     asr_model: Option<PathBuf>,
     /// Force nothing: the model thinks before it answers (the default)
-    #[arg(long, conflicts_with_all = ["no_think", "tier"])]
+    #[arg(long, conflicts_with_all = ["no_think", "tier", "thinking_budget"])]
     think: bool,
     /// Force an empty thought, so that the model answers at once
     #[arg(long)]
@@ -68,8 +68,9 @@ pub(crate) struct Args {
     /// Seed of the sampler; without a temperature, sample at 1
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Choose threads, cores and clocks by the device's heat and charge. Moves this program's own threads and no files of the
-    /// system, and puts them back; what does not move is told on standard error. Answers stay the same
+    /// Choose threads, cores and clocks by the device's heat. Moves this program's own threads and no files of the system, and
+    /// puts them back; what does not move is told on standard error. Answers stay the same. Meant for phones: a computer
+    /// without a sensor of its body gets slow
     #[cfg(feature = "power")]
     #[arg(long)]
     power: bool,
@@ -90,7 +91,7 @@ enum Named {
     Fast,
     /// Everything that the other options allow
     Deep,
-    /// The fast one for short further steps, the deep one for what is new
+    /// The fast one where --power says that little is left, and otherwise the deep one
     Auto,
 }
 
@@ -168,7 +169,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     #[cfg(feature = "power")]
     if args.power {
         model.conduct(autoglm::power::Conductor::of_this_device())?;
+        // A run asks once: sleep would only open the weights twice.
+        model.sleep_when_idle(None)?;
     }
+    let answered = answer(args, &model);
+    // Also where it failed, which what fell through may explain.
+    #[cfg(feature = "power")]
+    model.take_power_complaints().iter().for_each(|trouble| crate::tell(&format!("power: {trouble}")));
+    let stats = answered?;
+    if args.stats {
+        crate::tell(&stats::line(&model, &stats));
+    }
+    Ok(())
+}
+
+/// Asks, and prints the reply as it comes.
+fn answer(args: &Args, model: &Model) -> Result<Stats, Error> {
     #[cfg(feature = "power")]
     let outlook = model.outlook();
     #[cfg(not(feature = "power"))]
@@ -207,12 +223,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     drop(reply);
     #[cfg(feature = "kvcache")]
     args.pin.save(&session, &stats)?;
-    #[cfg(feature = "power")]
-    model.take_power_complaints().iter().for_each(|trouble| crate::tell(&format!("power: {trouble}")));
-    if args.stats {
-        crate::tell(&stats::line(&model, &stats));
-    }
-    Ok(())
+    Ok(stats)
 }
 
 /// The bytes of a picture or of a sound file. A longer one is cut just behind the limit, where the decoder refuses

@@ -77,6 +77,12 @@ impl DenseSource {
         Ok(matrix)
     }
 
+    /// Whether a tensor that was asked for so far was stored in another type, and converted.
+    #[must_use]
+    pub fn converts(&self) -> bool {
+        !self.converted.lock().unwrap_or_else(PoisonError::into_inner).matrices.is_empty()
+    }
+
     /// Bytes of all tensors asked for so far: as they lie in the file, or as they were converted.
     #[must_use]
     pub fn weights_bytes(&self) -> u64 {

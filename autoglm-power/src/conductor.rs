@@ -101,6 +101,8 @@ pub struct Conductor {
     levers: Levers,
     /// While a request runs.
     meter: Option<Meter>,
+    /// What waking took since the last request's end, in J, where anybody could tell.
+    reload_j: Option<f64>,
     /// When the last request ended.
     ended: Option<Duration>,
     seen: Option<(Duration, Reading)>,
@@ -145,6 +147,7 @@ impl Conductor {
             topology,
             levers,
             meter: None,
+            reload_j: None,
             ended: None,
             seen: None,
             ran: None,
@@ -196,6 +199,18 @@ impl Conductor {
         &self.tree
     }
 
+    /// A task begins, the next of those that a budget per task was set for.
+    pub fn begin_task(&mut self) {
+        self.budgeter.begin_task();
+    }
+
+    /// The weights were opened again, which took so long. What that cost, by the last reading of power, counts from the next
+    /// [`end`](Self::end) on for when they are to be given back; where nobody tells power, it stays what it was taken for.
+    pub fn woke(&mut self, took: Duration) {
+        let watts = self.seen.and_then(|(_, reading)| reading.power_w);
+        self.reload_j = watts.map(|watts| watts * took.as_secs_f64());
+    }
+
     /// A request comes. Nothing where one runs already; one that follows another within a second goes on with it.
     pub fn begin(&mut self, now: Duration) {
         if self.meter.is_some() {
@@ -241,7 +256,7 @@ impl Conductor {
         self.pause();
         let energy = self.meter.take().and_then(|meter| meter.total());
         self.ended = Some(now);
-        self.regulator.end(None);
+        self.regulator.end(self.reload_j.take());
         if let Some(Energy { joules, .. }) = energy {
             self.budgeter.done(&Spent {
                 joules,

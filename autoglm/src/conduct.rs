@@ -32,7 +32,8 @@ pub struct Conducted {
     pub threads: usize,
     /// Whether heat slows it down.
     pub throttling: bool,
-    /// After how long without use the model goes to sleep; none for never.
+    /// After how long without use the model would go to sleep, unless [`Model::sleep_when_idle`] was called later than
+    /// [`Model::conduct`]; none for never.
     pub rests_after: Option<Duration>,
 }
 
@@ -50,9 +51,12 @@ impl Model {
     /// Answers are the same to the bit. A thread ticks once a second while something is computed; while nothing is it waits,
     /// and takes no time. The worker threads and the thread that pulls a reply are moved as [`Conductor::of_this_device`] and
     /// [`Conductor::with_knobs`] say. A limit of threads counts from the next step of the decoder on, and for all that is computed
-    /// with the model meanwhile. Recordings, prompts of ids and measurements are not conducted. Of the depths that memory can
+    /// with the model meanwhile. Threads that a moved one starts while a reply computes inherit its cores, and keep them.
+    /// Recordings, prompts of ids and measurements are not conducted. Of the depths that memory can
     /// rest at the model knows one: it sleeps, which writes pins to disk and drops the weights, at the first threshold that has
-    /// no weights in memory. It does not end the process: who wants to, looks at the conductor's thresholds.
+    /// no weights in memory, which is the later the longer its wakes took where a sensor tells power. One whose weights are
+    /// converted while they are opened does not go to sleep for a conductor. It does not end the process: who wants to, looks at
+    /// the conductor's thresholds.
     ///
     /// # Errors
     /// [`Error::Timer`] when the system starts no thread; the model has no conductor then.
@@ -61,7 +65,7 @@ impl Model {
             self.inner.podium.step_down(self);
             return Ok(());
         };
-        let rests_after = rests_after(&conductor);
+        let rests_after = self.inner.rests_after(&conductor);
         let conduct = Arc::new(Conduct {
             model: Arc::downgrade(&self.inner),
             begun: Instant::now(),
@@ -103,12 +107,15 @@ impl Model {
         let left = conductor.as_mut().map(|conductor| conductor.left(conduct.begun.elapsed())).unwrap_or_default();
         Outlook { charge: left.charge, budget_left: left.budget }
     }
-}
 
-/// After how long without use the weights go.
-fn rests_after(conductor: &Conductor) -> Option<Duration> {
-    let seconds = conductor.rests_after_s();
-    (seconds < NEVER_S).then(|| Duration::from_secs_f64(seconds.max(0.0)))
+    /// Says that a task begins, for the conductor's budget of one ([`Conductor::with_budget`]): what is left of it is whole
+    /// again. Nothing where there is no conductor.
+    pub fn begin_task(&self) {
+        let Some(conduct) = self.inner.podium.conduct() else { return };
+        if let Some(conductor) = lock(&conduct.conductor).as_mut() {
+            conductor.begin_task();
+        }
+    }
 }
 
 /// Where a model's conductor stands, if it has one.
@@ -138,6 +145,14 @@ impl Podium {
             model.inner.rest_unconducted();
             drop(held);
             model.inner.allow(0);
+        }
+    }
+
+    /// The weights were opened again, which took so long.
+    pub(crate) fn woke(&self, took: Duration) {
+        let Some(conduct) = self.conduct() else { return };
+        if let Some(conductor) = lock(&conduct.conductor).as_mut() {
+            conductor.woke(took);
         }
     }
 
@@ -182,9 +197,19 @@ struct Room {
     /// The load that began last, as an index of the above, and the one at the last tick.
     load: usize,
     load_then: usize,
-    /// The threads that asked, and their numbers where the system tells.
-    callers: Vec<(ThreadId, Option<i32>)>,
+    /// The threads that asked.
+    callers: Vec<Caller>,
     told: Conducted,
+}
+
+/// A thread that asked.
+#[derive(Debug)]
+struct Caller {
+    id: ThreadId,
+    /// Its number, where the system tells.
+    tid: Option<i32>,
+    /// Whether it computes just now, or waits for the next step.
+    computes: bool,
 }
 
 const ENCODER: usize = 0;
@@ -249,7 +274,7 @@ impl Conduct {
         // A second of which a part was something else says nothing of either.
         let alike = (0..loads.len()).all(|each| !loads[each] || each == load) && load == room.load_then;
         room.load_then = load;
-        let mut threads: Vec<i32> = room.callers.iter().filter_map(|(_, tid)| *tid).collect();
+        let mut threads: Vec<i32> = room.callers.iter().filter_map(|caller| caller.tid).collect();
         drop(room);
         let workers = inner.gate.look(|awake| awake.map(|awake| awake.workers.names().to_owned()));
         threads.extend(workers.iter().flat_map(|names| tasks::named(&self.tree, names)));
@@ -316,6 +341,13 @@ impl Request {
         let mut room = lock(&self.conduct.room);
         room.requests -= 1;
         if room.requests > 0 {
+            // Whose request it was, only the others tell: those that compute stay, and those that do not come again with their
+            // next step. All are let go until the next tick, which knows who is left.
+            room.callers.retain(|caller| caller.computes);
+            drop(room);
+            if let Some(conductor) = conductor.as_mut() {
+                conductor.pause();
+            }
             return None;
         }
         let alone = self.overlaps == Some(room.overlaps);
@@ -328,11 +360,12 @@ impl Request {
         let Counts { media, text, new } = counts;
         let computed = Computed { visual_tokens: media, text_tokens: text, new_tokens: new };
         let energy = conductor.end(self.conduct.begun.elapsed(), &computed);
-        let rests_after = rests_after(conductor);
+        let rests_after = inner.as_ref().and_then(|inner| inner.rests_after(conductor));
         let mut room = lock(&self.conduct.room);
         room.told = Conducted { threads: 0, rests_after, ..room.told };
         drop(room);
-        if let Some(inner) = inner {
+        // Dropped after the guard: with the last handle goes the conductor.
+        if let Some(inner) = &inner {
             inner.allow(0);
             inner.rest_differently(rests_after);
         }
@@ -368,9 +401,14 @@ impl Stage {
             room.since = Some(Instant::now());
         }
         room.stages += 1;
-        let caller = std::thread::current().id();
-        if room.requests > 0 && room.callers.iter().all(|(known, _)| *known != caller) {
-            room.callers.push((caller, tasks::calling(&conduct.tree)));
+        let id = std::thread::current().id();
+        let Room { callers, requests, .. } = &mut *room;
+        match callers.iter_mut().find(|caller| caller.id == id) {
+            Some(caller) => caller.computes = true,
+            None if *requests > 0 => {
+                callers.push(Caller { id, tid: tasks::calling(&conduct.tree), computes: true });
+            }
+            None => {}
         }
         let waits = std::mem::take(&mut room.waits);
         drop(room);
@@ -389,6 +427,10 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let mut room = lock(&self.conduct.room);
         room.stages -= 1;
+        let id = std::thread::current().id();
+        if let Some(caller) = room.callers.iter_mut().find(|caller| caller.id == id) {
+            caller.computes = false;
+        }
         if room.stages == 0
             && let Some(since) = room.since.take()
         {
@@ -398,6 +440,13 @@ impl Drop for Stage {
 }
 
 impl Inner {
+    /// After how long without use the weights go; never where opening them converts them, which takes seconds to minutes and
+    /// is nothing that a controller has a say in.
+    fn rests_after(&self, conductor: &Conductor) -> Option<Duration> {
+        let seconds = conductor.rests_after_s();
+        (seconds < NEVER_S && !self.converts()).then(|| Duration::from_secs_f64(seconds.max(0.0)))
+    }
+
     /// Lets steps use so many threads, 0 for all.
     fn allow(&self, threads: usize) {
         self.gate.look(|awake| {

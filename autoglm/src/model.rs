@@ -312,6 +312,12 @@ impl Model {
 }
 
 impl Inner {
+    /// Whether opening makes weights instead of using those of the files.
+    #[cfg(feature = "power")]
+    pub(crate) fn converts(&self) -> bool {
+        self.facts.converts
+    }
+
     /// Opens what was opened before: never, where nothing sleeps.
     #[cfg(not(feature = "power"))]
     fn open_again(&self) -> Result<Awake> {

@@ -52,6 +52,9 @@ pub(crate) struct Facts {
     pub(crate) weights_bytes: u64,
     pub(crate) bytes_per_token: u64,
     pub(crate) isa: &'static str,
+    /// Whether opening makes weights instead of using those of the files.
+    #[cfg_attr(not(feature = "power"), allow(dead_code, reason = "nobody lets it sleep"))]
+    pub(crate) converts: bool,
     pub(crate) threads: usize,
     pub(crate) hears: bool,
     pub(crate) placeholders: Placeholders,
@@ -139,15 +142,14 @@ impl Place {
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
         let ears = ears.load(weights.source())?;
-        let (weights_bytes, isa, warnings) =
-            (weights.bytes(), weights.isa(), [weights.warning(), verified.extra_names()]);
+        let (made, isa, warnings) = (Made::of(&weights), weights.isa(), [weights.warning(), verified.extra_names()]);
         drop(weights);
         let awake = self.furnish((decoder, eyes, ears), workers, (precision, isa), &[config.to_string()])?;
         let facts = Facts {
             stop_ids: stop_ids(family, generation.as_ref(), &config)?,
             transcription_prompt: (family == Family::GlmAsr).then(|| crate::transcribe::prompt(processor.as_ref())),
             warning: warnings.into_iter().flatten().reduce(|all, one| format!("{all}; {one}")),
-            ..Facts::of(&awake, (weights_bytes, isa), family, placeholders)
+            ..Facts::of(&awake, (made, isa), family, placeholders)
         };
         Ok((facts, awake))
     }
@@ -168,11 +170,11 @@ impl Place {
         let decoder = Decoder::load(weights.source(), text)?;
         let eyes = eyes.load(weights.source())?;
         let ears = ears.load(weights.source())?;
-        let (weights_bytes, isa) = (weights.bytes(), weights.isa());
+        let (made, isa) = (Made::of(&weights), weights.isa());
         drop(weights);
         // Nothing looks the placeholders up, so a smaller vocabulary need not have them.
         let awake = self.furnish((decoder, eyes, ears), workers, (options.precision, isa), &[])?;
-        Ok((Facts::of(&awake, (weights_bytes, isa), family, placeholders), awake))
+        Ok((Facts::of(&awake, (made, isa), family, placeholders), awake))
     }
 
     /// Puts what was loaded beside threads and a pool. `files` are the texts of configuration files.
@@ -193,14 +195,27 @@ impl Place {
     }
 }
 
+/// What became of the weights while they were loaded.
+struct Made {
+    bytes: u64,
+    converts: bool,
+}
+
+impl Made {
+    fn of(weights: &Weights<'_>) -> Self {
+        Self { bytes: weights.bytes(), converts: weights.converts() }
+    }
+}
+
 impl Facts {
     /// Of a model of which no file says more.
-    fn of(awake: &Awake, (bytes, isa): (u64, &'static str), family: Family, placeholders: Placeholders) -> Self {
+    fn of(awake: &Awake, (made, isa): (Made, &'static str), family: Family, placeholders: Placeholders) -> Self {
         Self {
             family,
             context: awake.decoder.config().max_position_embeddings,
             vocab_size: awake.decoder.config().vocab_size,
-            weights_bytes: bytes,
+            weights_bytes: made.bytes,
+            converts: made.converts,
             bytes_per_token: awake.decoder.bytes_per_step(),
             isa,
             threads: awake.workers.threads(),

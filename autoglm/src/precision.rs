@@ -226,6 +226,17 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Whether those asked for so far were made, and are not the files' own.
+    pub(crate) fn converts(&self) -> bool {
+        match self {
+            Self::Dense(source, _) => source.converts(),
+            #[cfg(feature = "quant")]
+            Self::Packed { .. } | Self::Random { .. } => true,
+            #[cfg(feature = "quant")]
+            Self::Stored { .. } => false,
+        }
+    }
+
     /// The instruction set that products with them run on.
     pub(crate) fn isa(&self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use autoglm_audio::Chunker;
+use autoglm_core::Embeds;
 
 use crate::awake::Lease;
 use crate::{Error, Model, Result, Session};
@@ -96,7 +97,7 @@ impl Session {
         let start = Instant::now();
         let Recording { awake, chunker, took, .. } = recording;
         let rows = chunker.finish(awake.ears.encoder()?, &awake.run())?;
-        self.add_sound(rows, took + start.elapsed());
+        self.add_recorded(rows, took + start.elapsed());
         Ok(())
     }
 
@@ -110,8 +111,14 @@ impl Session {
         let Recording { awake, chunker, took, .. } = recording;
         let start = Instant::now();
         let rows = chunker.approximate(awake.ears.encoder()?, &awake.run())?;
-        self.add_sound(rows, took + start.elapsed());
+        self.add_recorded(rows, took + start.elapsed());
         Ok(())
+    }
+
+    /// Adds the rows of a recording, of which nobody measured the energy.
+    fn add_recorded(&mut self, rows: Embeds, took: Duration) {
+        self.spent.add(None);
+        self.add_sound(rows, took);
     }
 
     fn admit(&self, recording: &Recording) -> Result<()> {

@@ -223,7 +223,6 @@ impl Session {
         self.messages.retain(|m| !m.content.is_empty());
         self.media.retain(|medium| medium.modality() != Modality::Image);
         self.vision = Duration::ZERO;
-        self.spent = Spent::default();
         // What the turns have in common with what they were: a picture's marker goes with it.
         let left = self.written(&self.messages, false);
         let left = left.map_or_else(|_| Assembly::new(self.model.context()), |(left, _)| left);

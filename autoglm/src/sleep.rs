@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::awake::Awake;
 use crate::gate::Doing;
@@ -183,6 +183,7 @@ impl Inner {
 
     /// Opens what was opened before, with its pins.
     pub(crate) fn open_again(&self) -> Result<Awake> {
+        let start = Instant::now();
         let awake = self.place.reopen()?;
         #[cfg(feature = "kvcache")]
         {
@@ -195,6 +196,7 @@ impl Inner {
             // Whoever watched may have ended with an earlier call.
             let _ = watch.tell.send(());
         }
+        self.podium.woke(start.elapsed());
         Ok(awake)
     }
 

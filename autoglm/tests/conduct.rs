@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use autoglm::power::control::Limits;
+use autoglm::power::control::{Budgeter, Limits};
 use autoglm::power::levers::{Levers, Threads};
 use autoglm::power::{Conductor, Topology, Tree};
-use autoglm::{Conducted, Error, Generate, Model, OpenOptions, Outlook, Part, Session, Stats, Thinking, Tier, TokenId};
+use autoglm::{
+    Conducted, Error, Generate, Model, OpenOptions, Outlook, Part, Precision, Session, Stats, Thinking, Tier, TokenId,
+};
 
 const WORKERS: usize = 3;
 
@@ -184,7 +186,7 @@ fn who_steps_down_amid_a_reply_puts_everything_back() {
         session.push(Part::text("go back")).unwrap();
         let mut reply = session.reply(Generate::default().thinking(Thinking::Skipped).max_new_tokens(48)).unwrap();
         reply.next().unwrap().unwrap();
-        // A reply that is not pulled computes nothing, and its threads are let go.
+        soon(|| scheduler.pinned() > 0);
         soon(|| scheduler.pinned() == 0);
         let next = (how == 1).then(|| nothing(folder.path()));
         model.conduct(next).unwrap();
@@ -251,8 +253,9 @@ fn it_sleeps_after_what_the_idle_manager_says_and_wakes() {
     // Who says otherwise afterwards has the say, also over the next request's end.
     model.sleep_when_idle(Duration::from_secs(3_600)).unwrap();
     ask(&mut session);
-    let would_rest = model.conducted().unwrap().rests_after.unwrap_or_default();
-    std::thread::sleep(would_rest.min(Duration::from_secs(6)) + Duration::from_millis(500));
+    let would_rest = model.conducted().unwrap().rests_after.unwrap();
+    assert!(would_rest < Duration::from_secs(20), "{would_rest:?}");
+    std::thread::sleep(would_rest + Duration::from_millis(500));
     assert!(!model.is_asleep());
 }
 
@@ -300,4 +303,51 @@ fn a_battery_that_is_low_makes_auto_fast() {
     // The empty thought that is forced belongs to the prompt.
     assert!(prompt(Outlook::default()) > deep);
     assert_eq!(prompt(Outlook { charge: Some(0.9), budget_left: None }), deep, "the caller knows better");
+}
+
+#[test]
+fn a_task_that_begins_has_its_budget_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    model.begin_task();
+    let budget = Budgeter::new(f64::INFINITY, 1e3, f64::INFINITY);
+    model.conduct(phone(folder.path()).0.with_budget(budget)).unwrap();
+    ask(&mut model.session());
+    assert!(model.outlook().budget_left.unwrap() < 1.0);
+    model.begin_task();
+    assert_eq!(model.outlook().budget_left, Some(1.0));
+}
+
+#[test]
+fn what_is_converted_each_time_does_not_sleep_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let rests = |precision: Option<Precision>| {
+        let options = OpenOptions::default().threads(1).precision(precision);
+        let model = Model::open_embedded(autoglm_tiny::FILES, &options).unwrap();
+        model.conduct(nothing(folder.path())).unwrap();
+        let before = model.conducted().unwrap().rests_after;
+        ask(&mut model.session());
+        [before, model.conducted().unwrap().rests_after].map(|after| after.is_some())
+    };
+    assert_eq!(rests(None), [true; 2]);
+    let other = [Precision::F32, Precision::Bf16].map(|precision| rests(Some(precision)));
+    assert!(other.contains(&[false; 2]), "{other:?}");
+}
+
+#[test]
+fn who_is_done_is_let_go_while_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    let (conductor, scheduler) = phone(folder.path());
+    model.conduct(conductor).unwrap();
+    let (mut one, mut other) = (model.session(), model.session());
+    one.push(Part::text("go back")).unwrap();
+    other.push(Part::text("go back")).unwrap();
+    let mut one = one.reply(Generate::default()).unwrap();
+    let mut other = other.reply(Generate::default()).unwrap();
+    other.next().unwrap().unwrap();
+    one.next().unwrap().unwrap();
+    soon(|| scheduler.pinned() > 0);
+    drop(one);
+    assert_eq!(scheduler.pinned(), 0);
 }

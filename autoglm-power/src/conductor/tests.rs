@@ -220,6 +220,44 @@ fn what_is_left_is_told_and_spent() {
 }
 
 #[test]
+fn a_task_has_a_budget_of_its_own() {
+    let mut stage = Stage::new();
+    stage.conductor = stage.conductor.with_budget(Budgeter::new(f64::INFINITY, 80.0, f64::INFINITY));
+    stage.compute(9);
+    stage.conductor.end(stage.now(), &Computed::default()).unwrap();
+    assert_eq!(stage.conductor.left(stage.now()).budget, Some(1.0 - 36.0 / 80.0));
+    stage.conductor.begin_task();
+    assert_eq!(stage.conductor.left(stage.now()).budget, Some(1.0));
+}
+
+#[test]
+fn the_dearer_a_wake_is_the_later_weights_go() {
+    let rests_after = |power: bool, took: Option<u64>| {
+        let mut stage = Stage::new();
+        if !power {
+            stage.conductor = {
+                let levers = Levers::probe(&Tree::new("nowhere"), &Topology::default());
+                Conductor::new(Tree::new("nowhere"), Topology::default(), levers, Limits::default())
+            };
+        }
+        stage.conductor.begin(stage.now());
+        if let Some(took) = took {
+            stage.conductor.woke(Duration::from_secs(took));
+        }
+        stage.tick(Phase::Compute, 0.0);
+        stage.conductor.end(stage.now(), &Computed::default());
+        // Those of a request that woke nothing are what they were.
+        stage.tick(Phase::Compute, 0.0);
+        stage.conductor.end(stage.now(), &Computed::default());
+        stage.conductor.rests_after_s()
+    };
+    let guessed = rests_after(true, None);
+    assert!(rests_after(true, Some(20)) > 2.0 * guessed);
+    assert!(rests_after(true, Some(1)) < guessed);
+    assert_eq!(rests_after(false, Some(20)), rests_after(false, None), "nobody tells what it cost");
+}
+
+#[test]
 fn gaps_are_learned_and_a_picture_before_its_reply_is_none() {
     let mut stage = Stage::new();
     let before = stage.conductor.rests_after_s();
