@@ -218,6 +218,7 @@ fn wrong_calls_exit_with_two() {
     for args in [
         &["run"][..],
         &["run", "--think", "--no-think", "x"],
+        &["run", "--think", "--thinking-budget", "0", "x"],
         &["run", "--precision", "int3", "x"],
         &["run", "--threads", "0", "x"],
         &["run", "--max-new-tokens", "-1", "x"],
