@@ -46,6 +46,8 @@ pub struct Selector {
     phase: Option<Phase>,
     /// Configurations that are still to be tried, by phase, the next one last.
     trials: [Vec<Configuration>; 2],
+    /// The next one to be tried would have drawn more than is allowed; it is looked at again in the next phase.
+    too_warm_to_try: bool,
     /// Seconds that the current configuration is to stay in any case.
     stays: u32,
     /// Seconds on the current configuration, and since it was last thought over.
@@ -88,6 +90,9 @@ const SETTLED_S: u32 = 5;
 /// After which the choice is made anew without a cause, in s.
 const AGAIN_S: u32 = 90;
 
+/// After which it is made anew where more is drawn than is allowed on average, in s.
+const SOON_S: u32 = 20;
+
 /// Where heat limits it, a configuration stays that draws between these shares of what is allowed.
 const NEAR: [f64; 2] = [0.82, 1.08];
 
@@ -117,6 +122,7 @@ impl Selector {
             limited: [false; 2],
             reference,
             phase: None,
+            too_warm_to_try: false,
             stays: 0,
             seconds: 0,
             waits: 0,
@@ -173,9 +179,14 @@ impl Selector {
         if begins || exceeds || released {
             self.stays = 0;
         }
+        if begins {
+            self.too_warm_to_try = false;
+        }
         self.stays = self.stays.saturating_sub(1);
         self.waits += 1;
-        if self.stays == 0 && (at_once || self.waits >= AGAIN_S || self.tries(wanted.phase)) {
+        let overdrawn = self.point(&self.current, wanted.phase).watts > allowed.budget_w * NEAR[1];
+        let again = self.waits >= if overdrawn { SOON_S } else { AGAIN_S };
+        if self.stays == 0 && (at_once || again || self.tries(wanted.phase)) {
             self.choose(wanted, at_once);
         }
         &self.current
@@ -259,7 +270,7 @@ impl Selector {
     }
 
     fn tries(&self, phase: Phase) -> bool {
-        !self.trials[phase as usize].is_empty()
+        !self.too_warm_to_try && !self.trials[phase as usize].is_empty()
     }
 
     fn choose(&mut self, wanted: &Wanted, at_once: bool) {
@@ -271,6 +282,7 @@ impl Selector {
                 return;
             }
             self.trials[phase as usize].insert(0, next);
+            self.too_warm_to_try = true;
         }
         self.take_cheapest(wanted, at_once);
     }

@@ -36,7 +36,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_c: 42.6,
+            body_c: 42.5,
             usual_c: 31.0,
             body_at_most_c: 48.0,
             junction_trip_c: 75.0,
