@@ -184,9 +184,10 @@ impl Session {
     fn encode<T>(&mut self, encode: impl FnOnce(&Awake, [u8; 32]) -> Result<T>) -> Result<T> {
         let stint = Stint::begin(&self.model);
         let awake = self.model.lease()?;
-        let scope = Scope::enter(&self.model, Load::Encoder);
-        let encoded = encode(&awake, self.salt)?;
-        drop(scope);
+        let encoded = {
+            let _scope = Scope::enter(&self.model, Load::Encoder);
+            encode(&awake, self.salt)?
+        };
         self.spent.add(stint.end(Counts::default()));
         Ok(encoded)
     }
