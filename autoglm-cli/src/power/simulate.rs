@@ -110,7 +110,7 @@ const COLUMNS: &[Column] = &[
         "throttles",
         "1/h",
         |l| fixed(l.throttles_per_h, 1),
-        "how often heat began or ended slowing, per hour of inference",
+        "how often the speed changed by a tenth or more, per hour of inference",
     ),
     ("reloads", "1/day", |l| fixed(Some(l.reloads_per_day), 1), "how often weights were read, per day"),
     (
