@@ -9,8 +9,10 @@ mod device;
 mod outcome;
 mod physics;
 mod policy;
+mod prompts;
 mod simulation;
 mod trace;
+mod world;
 
 pub use assumptions::{Assumptions, Swept};
 pub use device::{ClusterTable, Device, Idle, Memory, PROFILES, Thermal};

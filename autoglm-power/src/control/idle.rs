@@ -46,6 +46,9 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
+    /// Nothing is ever given back.
+    pub const NEVER: Self = Self { spill_s: f64::INFINITY, drop_s: f64::INFINITY, exit_s: f64::INFINITY };
+
     /// How deep it rests after so many seconds.
     #[must_use]
     pub fn depth(&self, idle_s: f64) -> Depth {

@@ -2,16 +2,7 @@
 
 use super::{Assumptions, Device};
 use crate::Configuration;
-use crate::control::Phase;
-
-/// What a configuration does and draws in a phase.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Point {
-    /// Work per second: 1e9 operations of [`Phase::Compute`], 1e9 bytes of [`Phase::Decode`].
-    pub(crate) rate: f64,
-    /// Power beyond that of an idle phone, in W.
-    pub(crate) watts: f64,
-}
+use crate::control::{Phase, Point};
 
 /// Device and assumptions, as the laws of what follows.
 #[derive(Debug, Clone)]
@@ -37,7 +28,8 @@ impl Physics<'_> {
         sum * self.assumed.dot_product_draw
     }
 
-    /// Rate and power of a configuration in a phase.
+    /// Rate and power of a configuration in a phase: 1e9 operations per second of [`Phase::Compute`] and 1e9 bytes of
+    /// [`Phase::Decode`], and what inference adds to an idle phone.
     pub(crate) fn point(&self, on: &Configuration, phase: Phase) -> Point {
         let Assumptions { uncore_w, one_row_efficiency, overlap, stalled_draw, .. } = *self.assumed;
         let operations = self.operations(on);

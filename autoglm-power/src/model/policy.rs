@@ -6,7 +6,7 @@ mod ours;
 mod seed;
 
 use super::physics::Physics;
-use crate::control::Phase;
+use crate::control::{Phase, Thresholds};
 use crate::{Configuration, Reading, Topology};
 
 /// Which policy.
@@ -71,6 +71,8 @@ pub(crate) struct Request {
     pub(crate) step: usize,
     /// Which step of all, from 0.
     pub(crate) number: usize,
+    /// How long nothing had been asked for, in s; none for the first.
+    pub(crate) idle_s: Option<f64>,
 }
 
 /// How a step is to be done.
@@ -84,28 +86,13 @@ pub(crate) struct Plan {
     pub(crate) reuses: bool,
 }
 
-/// When memory is given back, in s after the last step; infinite for never.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Rest {
-    /// Keys and values go to disk.
-    pub(crate) spill_s: f64,
-    /// The weights go.
-    pub(crate) drop_s: f64,
-    /// The process ends.
-    pub(crate) exit_s: f64,
-}
-
-impl Rest {
-    /// Nothing is ever given back.
-    pub(crate) const NEVER: Self = Self { spill_s: f64::INFINITY, drop_s: f64::INFINITY, exit_s: f64::INFINITY };
-}
-
 /// What a policy sees while something is computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Step {
-    /// Whether many rows are computed at once or one at a time.
-    pub(crate) decodes: bool,
-    /// What was done in the last second: 1e9 operations, or 1e9 bytes read where `decodes`. None before the first.
+    /// What is computed.
+    pub(crate) phase: Phase,
+    /// What was done in the last second: 1e9 operations of [`Phase::Compute`], 1e9 bytes read of [`Phase::Decode`]. None before
+    /// the first.
     pub(crate) done: Option<f64>,
     /// How long that took, in s.
     pub(crate) took_s: f64,
@@ -132,21 +119,16 @@ pub(crate) trait Policy {
 
     /// A step is done. How long reading weights back took before it, in s, and what the whole device drew meanwhile by its
     /// gauge, in W, where they had to be.
-    fn done(&mut self, seen: &Seen, took_s: f64, reload: Option<(f64, f64)>) {
-        let _ = (seen, took_s, reload);
+    fn done(&mut self, reload: Option<(f64, f64)>) {
+        let _ = reload;
     }
 
     /// Called when a step is done: when memory is to be given back while nothing is asked for.
-    fn rest(&mut self, seen: &Seen) -> Rest;
+    fn rest(&mut self, seen: &Seen) -> Thresholds;
 
     /// Whether memory is to rest as it would for whoever knew when the next step comes.
     fn knows_the_future(&self) -> bool {
         false
-    }
-
-    /// The next step came after so many seconds.
-    fn woken(&mut self, seen: &Seen, after_s: f64) {
-        let _ = (seen, after_s);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `none` and `os`: the highest clocks of the big cores, whatever happens.
 
-use super::{Plan, Policy, Request, Rest, Seen, Step};
+use super::{Plan, Policy, Request, Seen, Step};
+use crate::control::Thresholds;
 use crate::{Configuration, Topology};
 
 /// Always the same.
@@ -24,7 +25,7 @@ impl Policy for Fixed {
         &self.on
     }
 
-    fn rest(&mut self, _: &Seen) -> Rest {
-        Rest::NEVER
+    fn rest(&mut self, _: &Seen) -> Thresholds {
+        Thresholds::NEVER
     }
 }

@@ -1,9 +1,9 @@
 //! `oracle`: knows the device, the air and the next request, which no device does. What it gains over `ours` is what perfect
 //! knowledge is worth under the same limits of time and heat, with whole clusters.
 
-use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
-use crate::control::{Limits, Phase, SLOWDOWN};
-use crate::model::physics::{Physics, Point};
+use super::{Plan, Policy, Request, Seen, Step, is_fast_by_lot};
+use crate::control::{Limits, Phase, Point, SLOWDOWN, Thresholds};
+use crate::model::physics::Physics;
 use crate::{Configuration, Share, Topology};
 
 /// The best configuration of each second by the device's own constants.
@@ -104,7 +104,7 @@ impl Policy for Oracle {
     }
 
     fn run(&mut self, seen: &Seen, step: &Step) -> &Configuration {
-        let phase = usize::from(step.decodes);
+        let phase = step.phase as usize;
         self.shares_s[phase] += step.done.unwrap_or(0.0) / self.reference[phase][0].rate;
         let budget_w = self.air.allows_w(seen.reading.body_c.unwrap_or(self.air.ambient_c));
         let cold = self.best(phase, f64::INFINITY, self.price_w).0;
@@ -115,8 +115,8 @@ impl Policy for Oracle {
         &self.current
     }
 
-    fn rest(&mut self, _: &Seen) -> Rest {
-        Rest::NEVER
+    fn rest(&mut self, _: &Seen) -> Thresholds {
+        Thresholds::NEVER
     }
 
     fn knows_the_future(&self) -> bool {

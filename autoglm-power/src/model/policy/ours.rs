@@ -1,7 +1,7 @@
 //! `ours`: the controllers of this crate, wired as they are on a phone.
 
-use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
-use crate::control::{Limits, Phase, Regulator, Work};
+use super::{Plan, Policy, Request, Seen, Step, is_fast_by_lot};
+use crate::control::{Limits, Regulator, Thresholds, Work};
 use crate::{Configuration, Topology};
 
 /// The regulator and, where tiers are on, the choice of tier.
@@ -9,7 +9,6 @@ pub(super) struct Ours {
     regulator: Regulator,
     tiers: bool,
     lot: u64,
-    idle_s: Option<f64>,
 }
 
 /// Share of a screenshot's rows where tiers and picture budget are on.
@@ -20,17 +19,13 @@ const THINKS_EVERY: usize = 4;
 
 impl Ours {
     pub(super) fn new(topology: &Topology, lot: u64, tiers: bool) -> Self {
-        Self { regulator: Regulator::new(topology, Limits::default()), tiers, lot, idle_s: None }
+        Self { regulator: Regulator::new(topology, Limits::default()), tiers, lot }
     }
 }
 
 impl Policy for Ours {
-    fn woken(&mut self, _: &Seen, after_s: f64) {
-        self.idle_s = Some(after_s);
-    }
-
     fn request(&mut self, seen: &Seen, request: &Request) -> Plan {
-        self.regulator.begin(&seen.reading, self.idle_s, None);
+        self.regulator.begin(&seen.reading, request.idle_s, None);
         if self.tiers {
             let thinks = request.step.is_multiple_of(THINKS_EVERY);
             return Plan { thinks, visual_share: VISUAL_SHARE, reuses: true };
@@ -39,18 +34,16 @@ impl Policy for Ours {
     }
 
     fn run(&mut self, seen: &Seen, step: &Step) -> &Configuration {
-        let phase = if step.decodes { Phase::Decode } else { Phase::Compute };
         let done = step.done.filter(|_| step.granted).map(|work| (work, step.took_s));
-        self.regulator.step(&seen.reading, &Work { phase, done }, seen.now_s)
+        self.regulator.step(&seen.reading, &Work { phase: step.phase, done }, seen.now_s)
     }
 
-    fn done(&mut self, _: &Seen, _: f64, reload: Option<(f64, f64)>) {
+    fn done(&mut self, reload: Option<(f64, f64)>) {
         // Its own clock and the gauge's noisy reading say what waking cost, the waiting phone included.
         self.regulator.end(reload.map(|(seconds, watts)| seconds * watts));
     }
 
-    fn rest(&mut self, seen: &Seen) -> Rest {
-        let at = self.regulator.rest(seen.reading.memory_pressure);
-        Rest { spill_s: at.spill_s, drop_s: at.drop_s, exit_s: at.exit_s }
+    fn rest(&mut self, seen: &Seen) -> Thresholds {
+        self.regulator.rest(seen.reading.memory_pressure)
     }
 }

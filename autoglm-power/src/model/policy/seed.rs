@@ -1,6 +1,7 @@
 //! `seed`: five techniques exactly as they were first written down.
 
-use super::{Plan, Policy, Request, Rest, Seen, Step, is_fast_by_lot};
+use super::{Plan, Policy, Request, Seen, Step, is_fast_by_lot};
+use crate::control::Thresholds;
 use crate::{Configuration, Topology};
 
 /// Temperature of the junction at which it turns to the powersave governor, and at which it turns back, in °C.
@@ -40,7 +41,7 @@ impl Policy for Seed {
         if self.hot { &self.powersave } else { &self.performance }
     }
 
-    fn rest(&mut self, _: &Seen) -> Rest {
-        Rest { spill_s: f64::INFINITY, drop_s: UNLOAD_S, exit_s: f64::INFINITY }
+    fn rest(&mut self, _: &Seen) -> Thresholds {
+        Thresholds { drop_s: UNLOAD_S, ..Thresholds::NEVER }
     }
 }
