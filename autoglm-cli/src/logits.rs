@@ -1,6 +1,5 @@
 //! `autoglm logits`: the numbers, for comparison with another implementation.
 
-use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use tempfile::NamedTempFile;
 use crate::error::Error;
 use crate::model::Options;
 use crate::run::read_medium;
-use crate::unfinished::{target, temporary, unwritable};
+use crate::unfinished::{publish, target, temporary, unwritable};
 
 /// Write the logits of a prompt to a safetensors file
 ///
@@ -154,9 +153,6 @@ impl Answer {
         let ids: Vec<u8> = greedy.iter().flat_map(|id| i64::from(id.0).to_le_bytes()).collect();
         self.file.seek(SeekFrom::Start(self.greedy_at)).map_err(write)?;
         self.file.write_all(&ids).map_err(write)?;
-        let file: &File = self.file.as_file();
-        file.sync_all().map_err(write)?;
-        self.file.persist(&self.path).map_err(|e| unwritable(&self.path, &e.error))?;
-        Ok(())
+        publish(self.file, &self.path)
     }
 }

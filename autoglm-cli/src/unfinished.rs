@@ -16,6 +16,13 @@ pub(crate) fn target(out: &Path) -> Result<PathBuf, Error> {
     }
 }
 
+/// Gives a file that is whole its name, once it is on the disk.
+pub(crate) fn publish(file: NamedTempFile, target: &Path) -> Result<(), Error> {
+    file.as_file().sync_all().map_err(|source| unwritable(target, &source))?;
+    file.persist(target).map_err(|e| unwritable(target, &e.error))?;
+    Ok(())
+}
+
 /// The answer cannot be written. The library's reasons name the unfinished file, which is nobody's business.
 pub(crate) fn unwritable(path: &Path, reason: &std::io::Error) -> Error {
     Error::Write { path: path.to_owned(), source: reason.kind().into() }

@@ -42,9 +42,7 @@ pub struct Progress<'a> {
 /// On what the next second runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tick {
-    /// Threads that are to compute, 0 for any number.
-    pub threads: usize,
-    /// Their cores and clocks, as they are wanted.
+    /// The cores and clocks that are wanted.
     pub configuration: Configuration,
     /// Whether heat slows inference down.
     pub throttling: bool,
@@ -52,10 +50,18 @@ pub struct Tick {
     pub applied: Applied,
 }
 
+impl Tick {
+    /// Threads that are to compute, 0 for any number.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.configuration.threads()
+    }
+}
+
 /// What a request computed, for the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Computed {
-    /// Rows of pictures.
+    /// Rows of pictures and sounds.
     pub visual_tokens: usize,
     /// Other rows of the prompt.
     pub text_tokens: usize,
@@ -186,7 +192,8 @@ impl Conductor {
         self
     }
 
-    /// Keeps budgets of energy. Days are counted from the instant from which `now` is.
+    /// Keeps budgets of energy of a task and of a day; one of a request is for who asks [`Budgeter::step`]. Days are counted from
+    /// the instant from which `now` is.
     #[must_use]
     pub fn with_budget(mut self, budgeter: Budgeter) -> Self {
         self.budgeter = budgeter;
@@ -235,12 +242,11 @@ impl Conductor {
         let work = Work { phase: progress.phase, done: done.filter(|_| heeded) };
         let configuration = self.regulator.step(&reading, &work, now.as_secs_f64()).clone();
         let applied = self.levers.apply(&configuration, progress.threads);
-        let threads = configuration.threads();
         // Where all cores are alike it does not matter which ones it is.
         let placed = self.topology.clusters.len() < 2
-            || (applied.pinned > 0 && applied.pinned >= threads.min(progress.threads.len()));
+            || (applied.pinned > 0 && applied.pinned >= configuration.threads().min(progress.threads.len()));
         self.ran = Some(Ran { on: configuration.clone(), holds: applied.holds.clone(), placed });
-        Tick { threads, configuration, throttling: self.regulator.is_throttling(), applied }
+        Tick { configuration, throttling: self.regulator.is_throttling(), applied }
     }
 
     /// Nothing is computed for now, though the request goes on: threads and files get back what they had until the next tick.

@@ -4,18 +4,24 @@
 //! that a recorded day can be played to them again, and the device model to the same code that runs on a phone.
 
 mod budget;
+mod candidates;
 mod curve;
 mod idle;
 mod least_squares;
 mod pacer;
+mod price;
 mod regulator;
 mod selector;
 mod thermal;
 
+#[cfg(feature = "model")]
+pub(crate) use budget::DAY_S;
 pub use budget::{Allowance, Budgeter, Spent};
 pub use curve::{Curve, Phase, Point};
 pub use idle::{Depth, IdleManager, Level, Thresholds};
 pub use pacer::Pacer;
+#[cfg(feature = "model")]
+pub(crate) use price::{FADE, HASTE_W, price_of_time, sustained_rate};
 pub use regulator::{Regulator, SLOWDOWN, Work};
 pub use selector::{Measured, Selector, Wanted};
 pub use thermal::{Allowed, Headroom, Limits};

@@ -285,10 +285,10 @@ impl Conduct {
             threads: &threads,
         };
         let tick = conductor.tick(self.begun.elapsed(), &progress);
-        inner.allow(tick.threads);
+        inner.allow(tick.threads());
         let told = &mut lock(&self.room).told;
         told.ticks += 1;
-        told.threads = tick.threads;
+        told.threads = tick.threads();
         told.throttling = tick.throttling;
     }
 

@@ -6,7 +6,7 @@ use autoglm_core::TokenId;
 use autoglm_text::{Sampler, StopStrings, TextStream};
 
 use crate::awake::Lease;
-use crate::stint::{Counts, Spent, Stint};
+use crate::stint::{Counts, EnergyTold, Stint};
 use crate::thought::{Markers, Thought};
 use crate::{Error, Generate, Result, Session, Thinking, Tier};
 
@@ -80,7 +80,7 @@ pub struct Reply<'a> {
     stats: Stats,
     /// Until the last row is computed.
     stint: Option<Stint>,
-    spent: Spent,
+    spent: EnergyTold,
 }
 
 impl<'a> Reply<'a> {

@@ -11,7 +11,7 @@ use crate::awake::Awake;
 use crate::past::{Cache, Past};
 use crate::prompt::PREFILL_ROWS;
 use crate::seat::Seat;
-use crate::stint::{Counts, Load, Scope, Spent, Stint};
+use crate::stint::{Counts, EnergyTold, Load, Scope, Stint};
 use crate::{Error, Generate, Model, Outlook, Part, Reply, Request, Result, Tier};
 
 /// A conversation with a model. It owns everything that changes: the turns, the pictures' rows, and
@@ -44,7 +44,7 @@ pub struct Session {
     pub(crate) vision: Duration,
     pub(crate) audio: Duration,
     /// Energy of what was encoded since the last reply.
-    pub(crate) spent: Spent,
+    pub(crate) spent: EnergyTold,
     /// Which rows of the next pictures stay, where the tier does not say it.
     keep: Keep,
     tier: Tier,
@@ -87,7 +87,7 @@ impl Session {
             computed,
             vision: Duration::ZERO,
             audio: Duration::ZERO,
-            spent: Spent::default(),
+            spent: EnergyTold::default(),
             salt: [0; 32],
         }
     }
@@ -422,7 +422,7 @@ impl Session {
             computed,
             vision: Duration::ZERO,
             audio: Duration::ZERO,
-            spent: Spent::default(),
+            spent: EnergyTold::default(),
             keep: self.keep,
             tier: self.tier,
             outlook: self.outlook,

@@ -36,7 +36,7 @@ pub(crate) enum Load {
 
 /// Energy of the stretches that belong to one reply; unknown as soon as that of one is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Spent {
+pub(crate) struct EnergyTold {
     told: Option<(f64, &'static str)>,
     unknown: bool,
 }
@@ -59,7 +59,7 @@ impl Stint {
     }
 }
 
-impl Spent {
+impl EnergyTold {
     pub(crate) fn add(&mut self, one: Option<(f64, &'static str)>) {
         match (one, &mut self.told) {
             // A sum of what two meters told that do not see the same is no figure.
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn energy_is_known_where_all_of_it_is() {
         let spent = |all: &[Option<(f64, &'static str)>]| {
-            let mut spent = Spent::default();
+            let mut spent = EnergyTold::default();
             all.iter().for_each(|one| spent.add(*one));
             spent.told()
         };

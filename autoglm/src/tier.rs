@@ -41,7 +41,7 @@ const SCARCE: f64 = 0.2;
 const COMMAND: usize = 80;
 
 /// Rows of a picture that a quick step shows: half of them are enough for 98 of 100 taps of the tiny checkpoint
-/// (docs/power.md).
+/// (docs/picture-rows.md).
 const QUICK_ROWS: f64 = 0.5;
 
 impl Tier {

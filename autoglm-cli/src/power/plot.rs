@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::curves::{self, Picture};
 use super::scenario::Scenario;
 use crate::error::Error;
-use crate::unfinished::{target, temporary, unwritable};
+use crate::unfinished::{publish, target, temporary, unwritable};
 
 /// Draw how a modelled battery empties and how warm the body gets, under each policy
 ///
@@ -51,9 +51,6 @@ pub(super) fn plot(args: &Args) -> Result<(), Error> {
         Kind::Png => curves::png(&picture),
     };
     let bytes = drawn.map_err(|why| Error::Drawing { path: args.out.clone(), why })?;
-    let write = |source: std::io::Error| unwritable(&target, &source);
-    file.write_all(&bytes).map_err(write)?;
-    file.as_file().sync_all().map_err(write)?;
-    file.persist(&target).map_err(|e| unwritable(&target, &e.error))?;
-    Ok(())
+    file.write_all(&bytes).map_err(|source| unwritable(&target, &source))?;
+    publish(file, &target)
 }

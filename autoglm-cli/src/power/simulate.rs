@@ -62,7 +62,7 @@ impl Line {
             llm_share: finite(outcome.llm_share),
             step_p95_s: outcome.step_p95_s,
             minutes_over_43c: outcome.minutes_over_43c,
-            throttles_per_h: outcome.throttles_per_h,
+            throttles_per_h: outcome.speed_changes_per_h,
             reloads_per_day: outcome.reloads_per_day,
             idle_regret: outcome.idle_regret,
         }

@@ -92,7 +92,7 @@ fn a_request_moves_threads_and_its_end_puts_them_back() {
     let (threads, files) = (stage.scheduler.state(), stage.phone.texts());
     stage.conductor.begin(stage.now());
     let tick = stage.tick(Phase::Compute, 0.0);
-    assert_eq!((tick.threads, tick.applied.pinned), (tick.configuration.threads(), 4));
+    assert_eq!((tick.threads(), tick.applied.pinned), (tick.configuration.threads(), 4));
     assert_eq!(stage.scheduler.of(11).0, [6, 7]);
     stage.conductor.pause();
     assert_eq!(stage.scheduler.state(), threads);
@@ -183,7 +183,7 @@ fn a_container_without_clusters_limits_nothing_and_tells_nothing() {
         let phase = if second % 2 == 0 { Phase::Compute } else { Phase::Decode };
         let progress = Progress { phase, work: 5.0, seconds: 1.0, threads: &[] };
         let tick = conductor.tick(Duration::from_secs(second), &progress);
-        assert_eq!((tick.threads, tick.throttling), (0, false), "{tick:?}");
+        assert_eq!((tick.threads(), tick.throttling), (0, false), "{tick:?}");
     }
     assert_eq!(conductor.end(Duration::from_secs(40), &Computed::default()), None);
     assert_eq!(conductor.left(Duration::from_secs(41)), Left::default());
@@ -201,7 +201,7 @@ fn without_clocks_only_cores_are_chosen() {
         let progress = Progress { phase: Phase::Compute, work: 5.0, seconds: 1.0, threads: &TIDS };
         let tick = conductor.tick(Duration::from_secs(second), &progress);
         assert!(tick.applied.holds == [Hold::Free] && tick.applied.pinned == 4, "{tick:?}");
-        seen.push(tick.threads);
+        seen.push(tick.threads());
     }
     assert!(seen.iter().all(|threads| [4, 8].contains(threads)), "{seen:?}");
 }

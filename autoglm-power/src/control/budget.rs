@@ -5,7 +5,7 @@
 pub struct Spent {
     /// Energy, in J.
     pub joules: f64,
-    /// Rows of pictures that were computed.
+    /// Rows of pictures and sounds that were computed.
     pub visual_tokens: f64,
     /// Words of the prompt that were computed.
     pub text_tokens: f64,
@@ -54,7 +54,8 @@ const ANSWERING: f64 = 40.0;
 /// Shares of a picture that are offered, the largest first.
 const SHARES: [f64; 4] = [1.0, 0.75, 0.5, 0.35];
 
-const DAY_S: f64 = 86_400.0;
+/// A day, in s.
+pub(crate) const DAY_S: f64 = 86_400.0;
 
 impl Budgeter {
     /// With budgets in J; infinite for none.

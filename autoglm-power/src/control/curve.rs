@@ -28,7 +28,7 @@ pub enum Phase {
 pub struct Point {
     /// Work per second, in the unit that it was measured in.
     pub rate: f64,
-    /// Power of the whole device, in W.
+    /// Power, in W: of the whole device, where its gauge is what was learned from.
     pub watts: f64,
 }
 
@@ -58,7 +58,6 @@ pub struct Curve {
     unit: Option<(f64, f64)>,
     /// Scale of the rates, from the first measurement.
     scaled: bool,
-    seen: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -97,14 +96,7 @@ impl Curve {
             decode_watts: LeastSquares::new(vec![0.5, 0.5, 0.2], 0.02),
             unit: None,
             scaled: false,
-            seen: 0,
         }
-    }
-
-    /// How many seconds of work it has learned from.
-    #[must_use]
-    pub fn seen(&self) -> usize {
-        self.seen
     }
 
     /// What a configuration is expected to do.
@@ -174,7 +166,6 @@ impl Curve {
         if !plausible || on.threads() == 0 {
             return;
         }
-        self.seen += 1;
         match phase {
             Phase::Compute => self.observe_compute(on, rate, watts),
             Phase::Decode => self.observe_decode(on, rate, watts),

@@ -45,7 +45,7 @@ impl Regulator {
             selector: Selector::new(topology),
             headroom: Headroom::new(limits),
             pacer: Pacer::new(SLOWDOWN),
-            idle: IdleManager::new(levels(RESIDENT_W, RELOAD_J)),
+            idle: IdleManager::new(levels(RELOAD_J)),
         }
     }
 
@@ -76,7 +76,7 @@ impl Regulator {
             self.pacer.done(took_s, reference_s);
         }
         if let Some(joules) = reload_j.filter(|joules| joules.is_finite() && *joules > 0.0) {
-            self.idle.set_levels(levels(RESIDENT_W, joules));
+            self.idle.set_levels(levels(joules));
         }
     }
 
@@ -104,12 +104,20 @@ impl Regulator {
     }
 }
 
-/// What depths cost, from what being loaded and reading the weights do.
-fn levels(resident_w: f64, reload_j: f64) -> [Level; 4] {
+/// Share of [`RESIDENT_W`] that keys and values are taken to be, and that a process without weights is.
+const OF_KEYS_AND_VALUES: f64 = 0.1;
+const OF_THE_PROCESS: f64 = 0.05;
+
+/// What keys and values are taken to cost on their way to the disk and back, and what starting a process, in J.
+const SPILL_J: f64 = 0.4;
+const START_J: f64 = 1.5;
+
+/// What depths cost, from what reading the weights does.
+fn levels(reload_j: f64) -> [Level; 4] {
     [
-        Level { watts: resident_w, wake_j: 0.0 },
-        Level { watts: resident_w * 0.9, wake_j: 0.4 },
-        Level { watts: resident_w * 0.05, wake_j: reload_j },
-        Level { watts: 0.0, wake_j: 1.5 + reload_j },
+        Level { watts: RESIDENT_W, wake_j: 0.0 },
+        Level { watts: RESIDENT_W * (1.0 - OF_KEYS_AND_VALUES), wake_j: SPILL_J },
+        Level { watts: RESIDENT_W * OF_THE_PROCESS, wake_j: reload_j },
+        Level { watts: 0.0, wake_j: START_J + reload_j },
     ]
 }

@@ -11,7 +11,9 @@
 //! saves. λ is what makes a whole step take at most a share longer than on the cores and clocks that a runtime would
 //! take by itself, the reference.
 
+use super::candidates::{Choices, trials};
 use super::curve::{Curve, Part, Phase, Point};
+use super::price::{FADE, HASTE_W, price_of_time, sustained_rate};
 use super::thermal::Allowed;
 use crate::{Configuration, Share, Topology};
 
@@ -50,9 +52,10 @@ pub struct Selector {
     too_warm_to_try: bool,
     /// Seconds that the current configuration is to stay in any case.
     stays: u32,
-    /// Seconds on the current configuration, and since it was last thought over.
-    seconds: u32,
-    waits: u32,
+    /// Seconds on the current configuration that were measured.
+    measured_s: u32,
+    /// Seconds since it was chosen or last thought over.
+    since_choice_s: u32,
     /// What was allowed on average when it was last asked, in W.
     allowed_w: f64,
     /// Price of time, in W.
@@ -69,15 +72,6 @@ pub struct Selector {
     anew: [bool; 2],
 }
 
-#[derive(Debug, Clone)]
-struct Choices {
-    cores: Vec<usize>,
-    clocks: Vec<usize>,
-}
-
-/// Clocks of a cluster that are considered, evenly spread over its range.
-const CLOCKS: usize = 12;
-
 /// Seconds on each configuration that is tried, of which the first is not measured: sensors follow a moment later.
 const TRIAL_S: u32 = 3;
 
@@ -90,7 +84,7 @@ const SETTLED_S: u32 = 5;
 /// After which the choice is made anew without a cause, in s.
 const AGAIN_S: u32 = 90;
 
-/// After which it is made anew where more is drawn than is allowed on average, in s.
+/// After which it is made anew where more is drawn than is allowed on average, by the margin of [`NEAR`], in s.
 const SOON_S: u32 = 20;
 
 /// Where heat limits it, a configuration stays that draws between these shares of what is allowed.
@@ -101,9 +95,6 @@ const IMPLAUSIBLE: f64 = 1e15;
 
 /// How fast the bias follows what is measured in a second.
 const BIAS_FOLLOWS: f64 = 0.1;
-
-/// A price of time at which nothing but time counts, in W.
-const HASTE_W: f64 = 1e4;
 
 /// By how much a new choice has to be better than the present one, as a fraction.
 const BETTER: f64 = 0.02;
@@ -124,8 +115,8 @@ impl Selector {
             phase: None,
             too_warm_to_try: false,
             stays: 0,
-            seconds: 0,
-            waits: 0,
+            measured_s: 0,
+            since_choice_s: 0,
             allowed_w: f64::INFINITY,
             price_w: 1.0,
             bias: [1.0; 2],
@@ -183,9 +174,9 @@ impl Selector {
             self.too_warm_to_try = false;
         }
         self.stays = self.stays.saturating_sub(1);
-        self.waits += 1;
+        self.since_choice_s += 1;
         let overdrawn = self.point(&self.current, wanted.phase).watts > allowed.budget_w * NEAR[1];
-        let again = self.waits >= if overdrawn { SOON_S } else { AGAIN_S };
+        let again = self.since_choice_s >= if overdrawn { SOON_S } else { AGAIN_S };
         if self.stays == 0 && (at_once || again || self.tries(wanted.phase)) {
             self.choose(wanted, at_once);
         }
@@ -204,27 +195,21 @@ impl Selector {
             return;
         }
         self.anew = [true; 2];
-        let (mut low, mut high) = (0.02_f64.ln(), 200.0_f64.ln());
-        for _ in 0..10 {
-            let middle = f64::midpoint(low, high);
-            let price_w = middle.exp();
+        self.price_w = price_of_time(10, |price_w| {
             let slower = |phase| {
                 let best = self.cheapest(phase, f64::INFINITY, price_w);
                 self.sustained(phase, bang_bang_w) / self.curve.point(&best, phase).rate
             };
             let takes = compute * slower(Phase::Compute) + decode * slower(Phase::Decode);
-            if takes > slowdown * (compute + decode) { low = middle } else { high = middle }
-        }
-        self.price_w = high.exp();
-        self.shares_s = self.shares_s.map(|s| s * 0.8);
+            takes > slowdown * (compute + decode)
+        });
+        self.shares_s = self.shares_s.map(|s| s * FADE);
     }
 
-    /// What the reference does on average if it may draw so much on average, by turning to its lowest clocks and back.
+    /// What the reference does on average if it may draw so much on average.
     fn sustained(&self, phase: Phase, watts: f64) -> f64 {
-        let high = self.curve.point(&self.reference, phase);
-        let low = self.curve.point(&self.reference.lowest_clocks(), phase);
-        let duty = ((watts - low.watts) / (high.watts - low.watts).max(1e-9)).clamp(0.0, 1.0);
-        low.rate + duty * (high.rate - low.rate)
+        let [high, low] = [&self.reference, &self.reference.lowest_clocks()].map(|on| self.curve.point(on, phase));
+        sustained_rate(high, low, watts)
     }
 
     /// How long the work since [`Selector::begin`] took and would have taken on the reference, in s; none where the reference
@@ -245,14 +230,14 @@ impl Selector {
     }
 
     fn learn(&mut self, phase: Phase, measured: &Measured) {
-        self.seconds += 1;
+        self.measured_s += 1;
         let plausible = |value: f64| value > 0.0 && value < IMPLAUSIBLE;
         if !plausible(measured.seconds) || !plausible(measured.work) {
             return;
         }
         let rate = measured.work / measured.seconds;
         // The first second on a configuration is partly the one before, and a fraction of a second says little.
-        if self.seconds > 1 && measured.seconds > 0.5 {
+        if self.measured_s > 1 && measured.seconds > 0.5 {
             let watts = measured.watts.filter(|watts| *watts > 0.0 && *watts < IMPLAUSIBLE);
             if let Some(watts) = watts {
                 let ratio = watts / self.curve.point(&self.current, phase).watts;
@@ -311,7 +296,7 @@ impl Selector {
         if best != self.current && !near && (gains || now.watts > allowed_w) {
             self.turn_to(best, DWELL_S);
         } else {
-            self.waits = 0;
+            self.since_choice_s = 0;
             self.stays = SETTLED_S;
         }
     }
@@ -319,8 +304,8 @@ impl Selector {
     fn turn_to(&mut self, next: Configuration, stays: u32) {
         self.current = next;
         self.stays = stays;
-        self.seconds = 0;
-        self.waits = 0;
+        self.measured_s = 0;
+        self.since_choice_s = 0;
     }
 
     /// The configuration of the least cost under a budget, by descent over one cluster at a time from several
@@ -391,49 +376,4 @@ impl Selector {
         });
         std::iter::once(none).chain(used).collect()
     }
-}
-
-impl Choices {
-    fn of(cluster: &crate::Cluster) -> Self {
-        let all = cluster.cores.len();
-        let mut cores = vec![0, all.div_ceil(2), all];
-        cores.dedup();
-        let clocks = cluster.clocks_khz.len().max(1);
-        let taken = clocks.min(CLOCKS);
-        let spread = |index: usize| if taken == 1 { clocks - 1 } else { index * (clocks - 1) / (taken - 1) };
-        Self { cores, clocks: (0..taken).map(spread).collect() }
-    }
-}
-
-/// What is tried first: the reference, each cluster alone at a high, a middle and a low clock, and all together. Everything
-/// else follows from these by the shape of the curve.
-fn trials(topology: &Topology, phase: Phase) -> Vec<Configuration> {
-    let clusters = topology.clusters.len();
-    let none = Configuration { shares: vec![Share::default(); clusters] };
-    let at = |index: usize, of: f64| {
-        let clocks = topology.clusters[index].clocks_khz.len().saturating_sub(1);
-        Share { cores: topology.clusters[index].cores.len(), clock: (of * clocks as f64).round() as usize }
-    };
-    let together = |of: f64| Configuration { shares: (0..clusters).map(|index| at(index, of)).collect() };
-    let mut trials = vec![Configuration::big_cores(topology)];
-    match phase {
-        Phase::Compute => {
-            for of in [0.5, 1.0, 0.2] {
-                for index in 0..clusters {
-                    let mut alone = none.clone();
-                    alone.shares[index] = at(index, of);
-                    trials.push(alone);
-                }
-            }
-            trials.extend([together(0.6), together(0.35)]);
-        }
-        Phase::Decode => {
-            let mut big = Configuration::big_cores(topology);
-            big.shares.iter_mut().for_each(|share| share.clock /= 2);
-            trials.push(big);
-            trials.push(together(0.3));
-        }
-    }
-    trials.reverse();
-    trials
 }

@@ -29,7 +29,7 @@ pub struct Limits {
     pub junction_margin_k: f64,
     /// Seconds in which a body below its limit may come to it, and in which one above it is to come back.
     pub horizons_s: [f64; 2],
-    /// Power of inference that is always allowed while the hard trip is not reached, in W.
+    /// Power of inference that the body's limit always leaves, in W; the junction's may leave less.
     pub least_w: f64,
 }
 
@@ -48,6 +48,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What the junction is held to, in °C.
+    pub(crate) fn junction_limit_c(&self) -> f64 {
+        self.junction_trip_c - self.junction_margin_k
+    }
+
+    /// Where the junction hovers on average of a device that turns clocks down at the trip and up again 5 K below it, in °C.
+    pub(crate) fn hovers_at_c(&self) -> f64 {
+        self.junction_trip_c - 2.5
+    }
+
     /// What the body may come to in air of this temperature, in °C.
     #[must_use]
     pub fn body_limit(&self, ambient_c: f64) -> f64 {
@@ -86,7 +96,7 @@ pub struct Headroom {
     tripped: bool,
 }
 
-/// The first guess: a phone of 5 inches, whose screen heats it a little.
+/// The first guess: a phone of nearly 7 inches, whose screen heats it a little.
 const BODY_R: f64 = 5.5;
 const BODY_C: f64 = 160.0;
 const IDLE_W: f64 = 1.0;
@@ -234,7 +244,7 @@ impl Headroom {
     #[must_use]
     pub fn bang_bang_w(&self) -> f64 {
         let Some(body) = self.last_body_c else { return f64::INFINITY };
-        self.idle_w + (self.limits.junction_trip_c - 2.5 - body).max(0.0) / self.junction_resistance()
+        self.idle_w + (self.limits.hovers_at_c() - body).max(0.0) / self.junction_resistance()
     }
 
     /// Whether the junction is at its trip, or was and has not cooled yet.
@@ -254,8 +264,7 @@ impl Headroom {
 
     /// Power of inference at which the junction stays below its trip by the margin.
     fn for_junction(&self, body_c: f64) -> f64 {
-        let limit = self.limits.junction_trip_c - self.limits.junction_margin_k;
-        ((limit - body_c) / self.junction_resistance()).max(0.3)
+        ((self.limits.junction_limit_c() - body_c) / self.junction_resistance()).max(0.3)
     }
 
     fn junction_resistance(&self) -> f64 {

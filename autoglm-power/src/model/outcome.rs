@@ -18,7 +18,7 @@ pub struct Outcome {
     pub minutes_over_43c: f64,
     /// How often the speed changed by a tenth or more within a picture, a prompt or an answer, for whatever reason, the
     /// device's own protection and a policy's trials included, per hour of inference; none without any.
-    pub throttles_per_h: Option<f64>,
+    pub speed_changes_per_h: Option<f64>,
     /// How often weights were read, per day.
     pub reloads_per_day: f64,
     /// What memory cost between steps, keeping weights and reading them back, against what it would have cost with the

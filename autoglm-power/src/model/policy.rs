@@ -91,7 +91,7 @@ pub(crate) struct Plan {
 pub(crate) struct Step {
     /// What is computed.
     pub(crate) phase: Phase,
-    /// What was done in the last second: 1e9 operations of [`Phase::Compute`], 1e9 bytes read of [`Phase::Decode`]. None before
+    /// What was done since the last call: 1e9 operations of [`Phase::Compute`], 1e9 bytes read of [`Phase::Decode`]. None before
     /// the first.
     pub(crate) done: Option<f64>,
     /// How long that took, in s.
@@ -114,7 +114,7 @@ pub(crate) trait Policy {
     /// A step is asked for.
     fn request(&mut self, seen: &Seen, request: &Request) -> Plan;
 
-    /// Called before every second of work: on what it runs.
+    /// Called before every second of work, or less often in a phase of hours: on what it runs.
     fn run(&mut self, seen: &Seen, step: &Step) -> &Configuration;
 
     /// A step is done. How long reading weights back took before it, in s, and what the whole device drew meanwhile by its
@@ -155,9 +155,9 @@ pub(crate) fn is_fast_by_lot(seed: u64, number: usize) -> bool {
     fastrand::Rng::with_seed(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).bool()
 }
 
-/// Work of a phase.
+/// So much work of one phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Work {
+pub(crate) struct Stretch {
     pub(crate) phase: Phase,
     pub(crate) amount: f64,
 }

@@ -4,9 +4,10 @@ use super::outcome::Outcome;
 use super::physics::Physics;
 use super::policy::{Name, policy};
 use super::prompts::Prompts;
-use super::trace::{DAY_S, EventKind};
+use super::trace::EventKind;
 use super::world::{Asked, World};
 use super::{Assumptions, Device, Trace};
+use crate::control::DAY_S;
 
 /// What is to be simulated.
 #[derive(Debug, Clone, Copy)]

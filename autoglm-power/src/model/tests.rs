@@ -34,7 +34,7 @@ fn a_phone_that_is_asked_nothing_lives_as_long_as_its_tables_say() {
     let out = outcome(&phone, &trace("3600,screen_on,,,,\n7200,screen_off,,,,\n"), Name::Ours);
     let expected = phone.idle.suspend_w * 23.0 / 24.0 + (phone.idle.awake_w + phone.idle.screen_w) / 24.0;
     assert!((mean_w(&phone, &out) / expected - 1.0).abs() < 1e-9, "{} W, not {expected}", mean_w(&phone, &out));
-    assert_eq!((out.llm_share, out.steps, out.step_p95_s, out.throttles_per_h), (0.0, 0, None, None));
+    assert_eq!((out.llm_share, out.steps, out.step_p95_s, out.speed_changes_per_h), (0.0, 0, None, None));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use crate::control::DAY_S;
 use crate::{Error, Result};
 
 /// What happens at an instant.
@@ -44,9 +45,6 @@ pub struct Trace {
     pub name: String,
     events: Vec<Event>,
 }
-
-/// A day, in s.
-pub(crate) const DAY_S: f64 = 86_400.0;
 
 /// A year at most, a hundred thousand events at most.
 const LONGEST_S: f64 = 366.0 * DAY_S;

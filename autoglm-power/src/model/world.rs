@@ -3,11 +3,10 @@
 use super::Assumptions;
 use super::outcome::{Outcome, Sample};
 use super::physics::{Heat, Physics};
-use super::policy::{Name, Plan, Policy, Request, Seen, Step, Work};
+use super::policy::{Name, Plan, Policy, Request, Seen, Step, Stretch};
 use super::simulation::Run;
-use super::trace::DAY_S;
 use crate::Reading;
-use crate::control::{Phase, Thresholds};
+use crate::control::{DAY_S, Phase, Thresholds};
 
 /// Warmer than this a body is unpleasant to hold, in °C.
 const TOO_WARM_C: f64 = 43.0;
@@ -22,8 +21,8 @@ const TICKS: f64 = 5_000.0;
 const IDLE_S: f64 = 600.0;
 const IDLE_WARM_S: f64 = 5.0;
 
-/// A change of speed by this share counts as a switch.
-const SWITCH: f64 = 0.1;
+/// A speed that falls by this share, or rises again by as much as that is, counts as a change.
+const CHANGE: f64 = 0.1;
 
 /// A moment in which a request is read, in s.
 const READ_S: f64 = 0.1;
@@ -67,7 +66,7 @@ pub(super) struct World<'a> {
     idle_cost_j: f64,
     clairvoyant_j: f64,
     reloads: usize,
-    switches: usize,
+    speed_changes: usize,
     took_s: Vec<f64>,
     samples: Option<Vec<Sample>>,
 }
@@ -103,7 +102,7 @@ impl<'a> World<'a> {
             idle_cost_j: 0.0,
             clairvoyant_j: 0.0,
             reloads: 0,
-            switches: 0,
+            speed_changes: 0,
             took_s: Vec::new(),
             samples: run.samples.then(Vec::new),
         }
@@ -268,11 +267,11 @@ impl<'a> World<'a> {
 
     /// How long nothing has been asked for, in s; none before the first step.
     pub(super) fn idle_s(&self) -> Option<f64> {
-        self.loaded_once.then(|| self.now_s - self.idle_since_s)
+        self.loaded_once.then_some(self.now_s - self.idle_since_s)
     }
 
     /// What a step computes: its picture, its prompt, its tokens.
-    fn works(&self, asked: &Asked, plan: &Plan, known: f64) -> [Work; 3] {
+    fn works(&self, asked: &Asked, plan: &Plan, known: f64) -> [Stretch; 3] {
         let a = self.physics.assumed;
         let visual = asked.request.visual_tokens * plan.visual_share;
         let known = if plan.reuses { known } else { 0.0 };
@@ -283,10 +282,10 @@ impl<'a> World<'a> {
         let context = asked.request.text_tokens + visual + tokens / 2.0;
         let read = tokens * (a.weights_bytes(self.pruned) + a.kv_bytes_per_token * context);
         [(Phase::Compute, tower), (Phase::Compute, prompt), (Phase::Decode, read)]
-            .map(|(phase, amount)| Work { phase, amount: amount / 1e9 })
+            .map(|(phase, amount)| Stretch { phase, amount: amount / 1e9 })
     }
 
-    fn compute(&mut self, policy: &mut dyn Policy, work: Work) {
+    fn compute(&mut self, policy: &mut dyn Policy, work: Stretch) {
         let mut left = work.amount;
         let (mut done, mut took_s, mut granted, mut speed) = (None, 0.0, true, None);
         while left > 0.0 {
@@ -302,8 +301,8 @@ impl<'a> World<'a> {
             granted = !self.protects;
             // Whatever the reason: who waits sees how fast it goes.
             let change = point.rate / *speed.get_or_insert(point.rate);
-            if !(1.0 - SWITCH..=1.0 / (1.0 - SWITCH)).contains(&change) {
-                self.switches += 1;
+            if !(1.0 - CHANGE..=1.0 / (1.0 - CHANGE)).contains(&change) {
+                self.speed_changes += 1;
                 speed = Some(point.rate);
             }
             // A device that takes hours for a step is not watched every second.
@@ -336,7 +335,8 @@ impl<'a> World<'a> {
             llm_share: self.inference_j / self.energy_j,
             step_p95_s: p95,
             minutes_over_43c: self.too_warm_s / 60.0 / days,
-            throttles_per_h: (self.inference_s > 0.0).then(|| self.switches as f64 / (self.inference_s / 3600.0)),
+            speed_changes_per_h: (self.inference_s > 0.0)
+                .then(|| self.speed_changes as f64 / (self.inference_s / 3600.0)),
             reloads_per_day: self.reloads as f64 / days,
             idle_regret: (self.clairvoyant_j > 0.0).then(|| self.idle_cost_j / self.clairvoyant_j),
             steps,

@@ -2,7 +2,7 @@
 //! knowledge is worth under the same limits of time and heat, with whole clusters.
 
 use super::{Plan, Policy, Request, Seen, Step, is_fast_by_lot};
-use crate::control::{Limits, Phase, Point, SLOWDOWN, Thresholds};
+use crate::control::{FADE, HASTE_W, Limits, Phase, Point, SLOWDOWN, Thresholds, price_of_time, sustained_rate};
 use crate::model::physics::Physics;
 use crate::{Configuration, Share, Topology};
 
@@ -23,6 +23,7 @@ pub(super) struct Oracle {
 
 /// What becomes of heat.
 struct Air {
+    limits: Limits,
     ambient_c: f64,
     body_r: f64,
     tau_s: f64,
@@ -42,6 +43,7 @@ impl Oracle {
             fronts: phases.map(|phase| front(topology, truth, phase)),
             reference: phases.map(|phase| [truth.point(&big, phase), truth.point(&big.lowest_clocks(), phase)]),
             air: Air {
+                limits: Limits::default(),
                 ambient_c,
                 body_r: thermal.body_r,
                 tau_s: thermal.body_r * thermal.body_c,
@@ -63,43 +65,38 @@ impl Oracle {
         fits.min_by(|a, b| cost(&a.0).total_cmp(&cost(&b.0))).unwrap_or(&self.fronts[phase][0])
     }
 
-    /// What the reference does on average where it may draw so much on average.
+    /// What the reference does on average if it may draw so much on average.
     fn sustained(&self, phase: usize, watts: f64) -> f64 {
         let [high, low] = self.reference[phase];
-        let duty = ((watts - low.watts) / (high.watts - low.watts).max(1e-9)).clamp(0.0, 1.0);
-        low.rate + duty * (high.rate - low.rate)
+        sustained_rate(high, low, watts)
     }
 }
 
 impl Air {
     /// Power of inference that brings neither body nor junction to its limit.
     fn allows_w(&self, body_c: f64) -> f64 {
-        let limits = Limits::default();
+        let limits = &self.limits;
         let limit = limits.body_limit(self.ambient_c);
         let error = limit - body_c;
         let left = (-limits.horizons_s[usize::from(error <= 0.0)] / self.tau_s).exp();
         let for_body =
             (limit - self.ambient_c) / self.body_r - self.idle_heats_w + left / (self.body_r * (1.0 - left)) * error;
-        for_body.max(limits.least_w).min((limits.junction_trip_c - limits.junction_margin_k - body_c) / self.junction_r)
+        for_body.max(limits.least_w).min((limits.junction_limit_c() - body_c) / self.junction_r)
     }
 }
 
 impl Policy for Oracle {
     fn request(&mut self, seen: &Seen, request: &Request) -> Plan {
         let body_c = seen.reading.body_c.unwrap_or(self.air.ambient_c);
-        let bang_bang_w = (Limits::default().junction_trip_c - 2.5 - body_c) / self.air.junction_r;
-        let (mut low, mut high) = (0.02_f64.ln(), 200.0_f64.ln());
-        for _ in 0..12 {
-            let middle = f64::midpoint(low, high);
+        let bang_bang_w = (self.air.limits.hovers_at_c() - body_c) / self.air.junction_r;
+        self.price_w = price_of_time(12, |price_w| {
             let takes = |phase: usize| {
-                let best = self.best(phase, f64::INFINITY, middle.exp()).0.rate;
+                let best = self.best(phase, f64::INFINITY, price_w).0.rate;
                 self.shares_s[phase] * self.sustained(phase, bang_bang_w) / best
             };
-            let slow = takes(0) + takes(1) > SLOWDOWN * (self.shares_s[0] + self.shares_s[1]);
-            if slow { low = middle } else { high = middle }
-        }
-        self.price_w = high.exp();
-        self.shares_s = self.shares_s.map(|s| s * 0.8);
+            takes(0) + takes(1) > SLOWDOWN * (self.shares_s[0] + self.shares_s[1])
+        });
+        self.shares_s = self.shares_s.map(|s| s * FADE);
         Plan { thinks: !is_fast_by_lot(self.lot, request.number), visual_share: 1.0, reuses: true }
     }
 
@@ -109,7 +106,7 @@ impl Policy for Oracle {
         let budget_w = self.air.allows_w(seen.reading.body_c.unwrap_or(self.air.ambient_c));
         let cold = self.best(phase, f64::INFINITY, self.price_w).0;
         // Whom heat slows down anyway has no time to save energy with.
-        let price_w = if cold.watts > budget_w { 1e4 } else { self.price_w };
+        let price_w = if cold.watts > budget_w { HASTE_W } else { self.price_w };
         let (_, on) = self.best(phase, budget_w, price_w);
         self.current = on.clone();
         &self.current

@@ -40,9 +40,9 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
     let mild: Vec<&Cell> = all.iter().filter(|cell| cell.ambient_c <= 30.0).collect();
     let cool = mild.iter().filter(|cell| cell.extra_minutes() == 0.0).count();
     let seed_cool = mild.iter().filter(|cell| cell.extra_minutes_of(&cell.seed) == 0.0).count();
-    let switches = sorted(all.iter().filter_map(|cell| cell.ours.throttles_per_h));
-    let calm = switches.iter().filter(|per_h| **per_h <= 6.0).count();
-    let seed_switches = sorted(all.iter().filter_map(|cell| cell.seed.throttles_per_h));
+    let changes = sorted(all.iter().filter_map(|cell| cell.ours.speed_changes_per_h));
+    let calm = changes.iter().filter(|per_h| **per_h <= 6.0).count();
+    let seed_changes = sorted(all.iter().filter_map(|cell| cell.seed.speed_changes_per_h));
     let idle = sorted(all.iter().filter_map(|cell| cell.ours.idle_regret));
     let seed_idle = sorted(all.iter().filter_map(|cell| cell.seed.idle_regret));
     vec![
@@ -98,11 +98,11 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
         ),
         format!(
             "changes of speed by a tenth or more per hour of inference, for any reason: at most 6 in {calm} of {} cells ({:.1} %), median {:.1}, worst {:.1}; seed median {:.0}",
-            switches.len(),
-            100.0 * calm as f64 / switches.len() as f64,
-            median(&switches),
-            switches[switches.len() - 1],
-            median(&seed_switches)
+            changes.len(),
+            100.0 * calm as f64 / changes.len() as f64,
+            median(&changes),
+            changes[changes.len() - 1],
+            median(&seed_changes)
         ),
         format!(
             "idle cost over clairvoyant: mean {:.2}, worst {:.2} of {} cells; seed mean {:.2}",
@@ -117,7 +117,7 @@ pub(super) fn bars(all: &[Cell]) -> Vec<String> {
 /// Medians by device and air.
 pub(super) fn table(all: &[Cell]) -> String {
     let mut text = String::from(
-        "medians over the days                 share  vs none  vs seed    vs os  tiers vs seed  p95/seed  extra min/day  switches/h  idle  warmest C (seed)\n",
+        "medians over the days                 share  vs none  vs seed    vs os  tiers vs seed  p95/seed  extra min/day   changes/h  idle  warmest C (seed)\n",
     );
     for group in all.chunk_by(|a, b| a.device == b.device && a.ambient_c == b.ambient_c) {
         let of = |value: fn(&Cell) -> f64| median(&sorted(group.iter().map(value)));
@@ -134,7 +134,7 @@ pub(super) fn table(all: &[Cell]) -> String {
             percent(|c| c.tiers.life_h / c.seed.life_h),
             of(Cell::p95_ratio),
             of(Cell::extra_minutes),
-            of(|c| c.ours.throttles_per_h.unwrap_or(f64::NAN)),
+            of(|c| c.ours.speed_changes_per_h.unwrap_or(f64::NAN)),
             of(|c| c.ours.idle_regret.unwrap_or(f64::NAN)),
             of(|c| c.ours.warmest_body_c),
             of(|c| c.seed.warmest_body_c),

@@ -52,7 +52,7 @@ impl Cell {
 
     /// How much longer a step of ours takes than one of the seed's, at the 95th percentile.
     pub(super) fn p95_ratio(&self) -> f64 {
-        self.ours.step_p95_s.unwrap_or(f64::NAN) / self.seed.step_p95_s.unwrap_or(f64::NAN)
+        p95_ratio(&self.ours, &self.seed)
     }
 
     /// Minutes a day above 43 °C that the phone would not have had without the agent.
@@ -63,6 +63,11 @@ impl Cell {
     pub(super) fn extra_minutes_of(&self, policy: &Outcome) -> f64 {
         (policy.minutes_over_43c - self.without.minutes_over_43c).max(0.0)
     }
+}
+
+/// How much longer a step of one takes than one of the other, at the 95th percentile; not a number without a step.
+pub(super) fn p95_ratio(one: &Outcome, other: &Outcome) -> f64 {
+    one.step_p95_s.unwrap_or(f64::NAN) / other.step_p95_s.unwrap_or(f64::NAN)
 }
 
 /// The devices that a 9B model fits on.

@@ -6,6 +6,7 @@ use autoglm_power::model::{Assumptions, Device, Name, Run, Trace, simulate};
 use rayon::prelude::*;
 
 use super::bars::{median, sorted};
+use super::cells::p95_ratio;
 
 /// The air and the days of the sweep.
 const AMBIENT_C: f64 = 25.0;
@@ -54,8 +55,8 @@ fn gains(devices: &[Device], assumptions: &Assumptions, tasks: usize) -> Gains {
             let run = Run { device, trace: &trace, assumptions, ambient_c: AMBIENT_C, seed: SEED, samples: false };
             let [none, seed, ours, tiers] =
                 [Name::None, Name::Seed, Name::Ours, Name::OursTiers].map(|name| simulate(&run, name));
-            let p95 = ours.step_p95_s.unwrap_or(f64::NAN) / seed.step_p95_s.unwrap_or(f64::NAN);
-            [ours.life_h / none.life_h, ours.life_h / seed.life_h, tiers.life_h / seed.life_h, p95]
+            let lives = [ours.life_h / none.life_h, ours.life_h / seed.life_h, tiers.life_h / seed.life_h];
+            [lives[0], lives[1], lives[2], p95_ratio(&ours, &seed)]
         })
         .collect();
     let of = |index: usize| median(&sorted(per_device.iter().map(|values| values[index])));
