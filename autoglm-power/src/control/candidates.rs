@@ -6,10 +6,10 @@ use crate::{Configuration, Share, Topology};
 /// What of a cluster may take part.
 #[derive(Debug, Clone)]
 pub(super) struct Choices {
-    /// Numbers of cores: none, half of them, all.
-    pub(super) cores: Vec<usize>,
+    /// Numbers of cores: half of them, all.
+    cores: Vec<usize>,
     /// Indices of clocks.
-    pub(super) clocks: Vec<usize>,
+    clocks: Vec<usize>,
 }
 
 /// Clocks of a cluster that are considered, evenly spread over its range.
@@ -18,12 +18,18 @@ const CLOCKS: usize = 12;
 impl Choices {
     pub(super) fn of(cluster: &crate::Cluster) -> Self {
         let all = cluster.cores.len();
-        let mut cores = vec![0, all.div_ceil(2), all];
+        let mut cores = vec![all.div_ceil(2), all];
         cores.dedup();
+        cores.retain(|cores| *cores > 0);
         let clocks = cluster.clocks_khz.len().max(1);
         let taken = clocks.min(CLOCKS);
         let spread = |index: usize| if taken == 1 { clocks - 1 } else { index * (clocks - 1) / (taken - 1) };
         Self { cores, clocks: (0..taken).map(spread).collect() }
+    }
+
+    /// Each number of cores at each clock.
+    pub(super) fn shares(&self) -> impl Iterator<Item = Share> {
+        self.cores.iter().flat_map(|cores| self.clocks.iter().map(|clock| Share { cores: *cores, clock: *clock }))
     }
 }
 

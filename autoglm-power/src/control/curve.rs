@@ -9,9 +9,11 @@
 //!
 //! The powers of x stand for voltages that rise with the clock; all coefficients are non-negative, so more cores or a higher
 //! clock never seem to draw less. P is what the whole device draws, its screen included: a slower configuration pays
-//! for the time that the screen shines.
+//! for the time that the screen shines. The law is fitted to what every configuration that ran did on average, and what is left between the two corrects it there and nearby (`Residuals`).
 
 use super::least_squares::LeastSquares;
+use super::recollection::{Recollection, Seen};
+use super::residuals::{Place, Residuals, nearness};
 use crate::{Configuration, Share, Topology};
 
 /// What is being computed.
@@ -35,10 +37,17 @@ pub struct Point {
 /// What the share of one cluster adds to rate and power.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Part {
-    rate: f64,
-    watts: f64,
+    pub(super) rate: f64,
+    pub(super) watts: f64,
     /// One bit for a cluster that takes part.
-    mask: usize,
+    pub(super) mask: usize,
+}
+
+impl Part {
+    /// What both add.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { rate: self.rate + other.rate, watts: self.watts + other.watts, mask: self.mask | other.mask }
+    }
 }
 
 /// What was learned of a device.
@@ -58,6 +67,10 @@ pub struct Curve {
     unit: Option<(f64, f64)>,
     /// Scale of the rates, from the first measurement.
     scaled: bool,
+    /// Seconds of work that were observed.
+    observed: u32,
+    /// What was measured, by phase.
+    seen: [Recollection; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -71,8 +84,8 @@ struct Clocks {
 /// Powers of the relative clock in P(k).
 const POWERS: usize = 3;
 
-/// Observations fade to a third over so many: minutes of work, in which a device does not become another.
-const FADE: f64 = 0.999;
+/// Seconds after which the law is fitted again where a configuration is known well.
+const FIT_EACH_S: u32 = 8;
 
 /// The first guess of what a core of the highest capacity draws, in W, and of an idle device with its screen on.
 const CORE_W: f64 = 1.5;
@@ -96,14 +109,56 @@ impl Curve {
             decode_watts: LeastSquares::new(vec![0.5, 0.5, 0.2], 0.02),
             unit: None,
             scaled: false,
+            observed: 0,
+            seen: Default::default(),
         }
     }
 
-    /// What a configuration is expected to do.
+    /// What a configuration is expected to do: what the law says, corrected by what was measured on it and near it.
     #[must_use]
     pub fn point(&self, on: &Configuration, phase: Phase) -> Point {
+        let place = self.place(&on.shares);
+        let mut near = Residuals::default();
+        for seen in self.seen[phase as usize].iter().filter(|seen| nearness(&place, &seen.place).is_some()) {
+            self.add_residual(&mut near, seen, phase);
+        }
+        near.correct(self.law(on, phase), &place)
+    }
+
+    /// What the device draws on top of which cores draw, in W: P₀. It is a little more than an idle device draws, since memory
+    /// and the ways to it are awake whichever cores run.
+    #[must_use]
+    pub fn idle_w(&self) -> f64 {
+        self.watts.coefficients()[0]
+    }
+
+    pub(super) fn law(&self, on: &Configuration, phase: Phase) -> Point {
         let parts = on.shares.iter().enumerate().map(|(cluster, share)| self.part(cluster, *share));
-        self.together(parts, phase)
+        self.together(parts.fold(Part::default(), Part::and), phase)
+    }
+
+    /// What was measured in a phase against the law.
+    pub(super) fn residuals(&self, phase: Phase) -> Residuals<'_> {
+        let mut residuals = Residuals::default();
+        self.seen[phase as usize].iter().for_each(|seen| self.add_residual(&mut residuals, seen, phase));
+        residuals
+    }
+
+    /// The configurations that ran lately.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = &Configuration> {
+        self.seen.iter().flat_map(Recollection::iter).map(|seen| &seen.on)
+    }
+
+    /// Where a configuration stands in each cluster.
+    pub(super) fn place(&self, shares: &[Share]) -> Place {
+        let of = |(clocks, share): (&Clocks, &Share)| (clocks.relative(share.clock), share.cores as f64);
+        self.clusters.iter().zip(shares).map(of).collect()
+    }
+
+    fn add_residual<'a>(&self, residuals: &mut Residuals<'a>, seen: &'a Seen, phase: Phase) {
+        let Seen { on, place, rate, watts } = seen;
+        let measured = Point { rate: rate.value, watts: watts.value };
+        residuals.add(place, [rate.certainty(), watts.certainty()], measured, self.law(on, phase));
     }
 
     /// What the share of one cluster adds.
@@ -121,12 +176,7 @@ impl Curve {
     }
 
     /// What parts of all clusters do together.
-    pub(super) fn together(&self, parts: impl Iterator<Item = Part>, phase: Phase) -> Point {
-        let sum = parts.fold(Part::default(), |sum, part| Part {
-            rate: sum.rate + part.rate,
-            watts: sum.watts + part.watts,
-            mask: sum.mask | part.mask,
-        });
+    pub(super) fn together(&self, sum: Part, phase: Phase) -> Point {
         let rate = (sum.rate * self.mixing[sum.mask & (self.mixing.len() - 1)]).max(1e-12);
         let idle_w = self.watts.coefficients()[0];
         match phase {
@@ -166,61 +216,107 @@ impl Curve {
         if !plausible || on.threads() == 0 {
             return;
         }
-        match phase {
-            Phase::Compute => self.observe_compute(on, rate, watts),
-            Phase::Decode => self.observe_decode(on, rate, watts),
-        }
-    }
-
-    fn observe_compute(&mut self, on: &Configuration, rate: f64, watts: Option<f64>) {
-        let features: Vec<f64> = self
-            .clusters
-            .iter()
-            .zip(&on.shares)
-            .map(|(c, share)| share.cores as f64 * c.relative(share.clock))
-            .collect();
-        if !self.scaled {
+        if phase == Phase::Compute && !self.scaled {
             // What the kernel calls capacity has no unit; the first measurement gives it one.
-            let scale = rate / self.rates.predict(&features).max(1e-12);
+            let scale = rate / self.rates.predict(&self.cores_and_clocks(on)).max(1e-12);
             let prior = self.rates.coefficients().iter().map(|c| c * scale).collect();
             self.rates = LeastSquares::new(prior, 1e-2);
             self.scaled = true;
+            if let Some((_, operations)) = &mut self.unit {
+                *operations *= scale;
+            }
         }
-        let mask = self.mask(on);
-        // Relative errors count, whatever the rate.
-        self.rates.observe(&features, rate / self.mixing[mask], 1.0 / (rate * rate), FADE);
+        let place = self.place(&on.shares);
+        let seen = &mut self.seen[phase as usize];
+        seen.add(on, place, rate, watts.filter(|w| w.is_finite() && *w > 0.0));
+        // What was watched for long does not change the law from one second to the next.
+        self.observed = self.observed.wrapping_add(1);
+        let certain = seen.last().is_some_and(|seen| seen.rate.certainty() >= 1.0);
+        if certain && !self.observed.is_multiple_of(FIT_EACH_S) {
+            return;
+        }
+        match phase {
+            Phase::Compute => {
+                self.fit_rates();
+                self.fit_mixing(on);
+                self.fit_watts();
+            }
+            Phase::Decode => {
+                self.fit_decode_time(on, rate);
+                self.fit_decode_watts();
+            }
+        }
+    }
+
+    /// Cores times relative clock of each cluster.
+    fn cores_and_clocks(&self, on: &Configuration) -> Vec<f64> {
+        self.clusters.iter().zip(&on.shares).map(|(c, share)| share.cores as f64 * c.relative(share.clock)).collect()
+    }
+
+    fn fit_rates(&mut self) {
+        self.rates.clear();
+        for seen in self.seen[Phase::Compute as usize].iter() {
+            let rate = seen.rate.value;
+            // Relative errors count, whatever the rate.
+            let weight = seen.rate.weight() / (rate * rate);
+            self.rates.observe(&self.cores_and_clocks(&seen.on), rate / self.mixing[self.mask(&seen.on)], weight);
+        }
         self.rates.solve(4);
-        let predicted = self.rates.predict(&features);
+    }
+
+    fn fit_mixing(&mut self, on: &Configuration) {
+        let mask = self.mask(on);
+        let predicted = self.rates.predict(&self.cores_and_clocks(on));
+        let rate = self.seen[Phase::Compute as usize].last().map_or(predicted, |seen| seen.rate.value);
         if mask.count_ones() > 1 && predicted > 0.0 {
             let ratio = (rate / predicted).clamp(0.5, 1.2);
             self.mixing[mask] += 0.1 * (ratio - self.mixing[mask]);
         }
-        if let Some(watts) = watts.filter(|w| w.is_finite() && *w > 0.0) {
+    }
+
+    fn fit_watts(&mut self) {
+        self.watts.clear();
+        for seen in self.seen[Phase::Compute as usize].iter().filter(|seen| seen.watts.weight() > 0.0) {
             let mut features = vec![1.0];
-            for (clocks, share) in self.clusters.iter().zip(&on.shares) {
+            for (clocks, share) in self.clusters.iter().zip(&seen.on.shares) {
                 let x = clocks.relative(share.clock);
                 features.extend([1, 3, 6].map(|power| share.cores as f64 * x.powi(power)));
             }
-            self.watts.observe(&features, watts, 1.0 / (watts * watts), FADE);
-            self.watts.solve(4);
+            let watts = seen.watts.value;
+            // A gauge that said next to nothing once does not outweigh all others.
+            let scale = watts.max(self.law(&seen.on, Phase::Compute).watts / 2.0);
+            self.watts.observe(&features, watts, seen.watts.weight() / (scale * scale));
         }
+        self.watts.solve(8);
     }
 
-    fn observe_decode(&mut self, on: &Configuration, rate: f64, watts: Option<f64>) {
-        let operations = self.point(on, Phase::Compute).rate;
+    fn fit_decode_time(&mut self, on: &Configuration, rate: f64) {
+        let operations = self.law(on, Phase::Compute).rate;
         let (unit, _) = *self.unit.get_or_insert((1.0 / rate, operations));
-        let time = (1.0 / (rate * unit)).powi(4);
-        let features = [1.0, 1.0 / self.relative_rate(operations).powi(4)];
-        self.decode_time.observe(&features, time, 1.0 / (time * time), FADE);
-        self.decode_time.solve(8);
-        if let Some(watts) = watts.filter(|w| w.is_finite() && *w > 0.0) {
-            let idle_w = self.watts.coefficients()[0];
-            let (seconds, busy) = self.decode_seconds(operations);
-            let above = self.point(on, Phase::Compute).watts - idle_w;
-            let features = [above, above * busy, unit / seconds];
-            self.decode_watts.observe(&features, (watts - idle_w).max(0.0), 1.0 / (watts * watts), FADE);
-            self.decode_watts.solve(4);
+        self.decode_time.clear();
+        for seen in self.seen[Phase::Decode as usize].iter() {
+            let time = (1.0 / (seen.rate.value * unit)).powi(4);
+            let operations = self.law(&seen.on, Phase::Compute).rate;
+            let features = [1.0, 1.0 / self.relative_rate(operations).powi(4)];
+            self.decode_time.observe(&features, time, seen.rate.weight() / (time * time));
         }
+        self.decode_time.solve(8);
+    }
+
+    fn fit_decode_watts(&mut self) {
+        let idle_w = self.watts.coefficients()[0];
+        let unit = self.unit.map_or(1.0, |(seconds, _)| seconds);
+        self.decode_watts.clear();
+        for seen in self.seen[Phase::Decode as usize].iter().filter(|seen| seen.watts.weight() > 0.0) {
+            let busy_cores = self.law(&seen.on, Phase::Compute);
+            let (seconds, busy) = self.decode_seconds(busy_cores.rate);
+            let above = busy_cores.watts - idle_w;
+            let watts = seen.watts.value;
+            let scale = watts.max(busy_cores.watts / 4.0);
+            let weight = seen.watts.weight() / (scale * scale);
+            self.decode_watts.observe(&[above, above * busy, unit / seconds], (watts - idle_w).max(0.0), weight);
+        }
+        self.decode_watts.solve(4);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Least squares over non-negative coefficients, updated one observation at a time.
 
-/// Sums of observations y ≈ Σ_i c_i x_i, older ones fading, pulled towards a prior where nothing was seen.
+/// Sums of observations y ≈ Σ_i c_i x_i, pulled towards a prior where nothing was seen.
 #[derive(Debug, Clone)]
 pub(super) struct LeastSquares {
     /// Σ w x xᵀ, row by row.
@@ -29,15 +29,25 @@ impl LeastSquares {
         self.coefficients.iter().zip(features).map(|(c, x)| c * x).sum()
     }
 
-    /// Adds an observation of this weight; those before count `fade` times what they did.
-    pub(super) fn observe(&mut self, features: &[f64], y: f64, weight: f64, fade: f64) {
+    /// What was seen so far counts this share of what it did; the coefficients stay until they are solved for again.
+    pub(super) fn fade(&mut self, share: f64) {
+        self.gram.iter_mut().chain(&mut self.moment).for_each(|sum| *sum *= share);
+    }
+
+    /// Nothing was seen; the coefficients stay until they are solved for again.
+    pub(super) fn clear(&mut self) {
+        self.gram.fill(0.0);
+        self.moment.fill(0.0);
+    }
+
+    /// Adds an observation of this weight.
+    pub(super) fn observe(&mut self, features: &[f64], y: f64, weight: f64) {
         let n = self.prior.len();
         for (i, xi) in features.iter().enumerate() {
             for (j, xj) in features.iter().enumerate() {
-                let sum = &mut self.gram[i * n + j];
-                *sum = *sum * fade + weight * xi * xj;
+                self.gram[i * n + j] += weight * xi * xj;
             }
-            self.moment[i] = self.moment[i] * fade + weight * xi * y;
+            self.moment[i] += weight * xi * y;
         }
     }
 
@@ -69,7 +79,7 @@ mod tests {
         let mut fit = LeastSquares::new(vec![1.0, 1.0, 5.0], 1e-3);
         for step in 0..200 {
             let (a, b) = (f64::from(step % 7), f64::from(step % 5));
-            fit.observe(&[a, b, 0.0], 2.0 * a + 0.5 * b, 1.0, 1.0);
+            fit.observe(&[a, b, 0.0], 2.0 * a + 0.5 * b, 1.0);
         }
         fit.solve(200);
         let [a, b, unseen] = fit.coefficients() else { panic!() };
@@ -82,7 +92,7 @@ mod tests {
         let mut fit = LeastSquares::new(vec![1.0, 1.0], 1e-3);
         for step in 0..100 {
             let a = f64::from(step % 7);
-            fit.observe(&[a, a * a], 3.0 * a - 0.1 * a * a, 1.0, 1.0);
+            fit.observe(&[a, a * a], 3.0 * a - 0.1 * a * a, 1.0);
         }
         fit.solve(100);
         assert!(fit.coefficients().iter().all(|c| *c >= 0.0));
@@ -91,8 +101,12 @@ mod tests {
     #[test]
     fn what_is_old_fades() {
         let mut fit = LeastSquares::new(vec![1.0], 1e-6);
-        (0..100).for_each(|_| fit.observe(&[1.0], 4.0, 1.0, 0.9));
-        (0..100).for_each(|_| fit.observe(&[1.0], 2.0, 1.0, 0.9));
+        for y in [4.0, 2.0] {
+            for _ in 0..100 {
+                fit.fade(0.9);
+                fit.observe(&[1.0], y, 1.0);
+            }
+        }
         fit.solve(2);
         assert!((fit.coefficients()[0] - 2.0).abs() < 1e-3);
     }

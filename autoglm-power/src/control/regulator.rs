@@ -65,7 +65,7 @@ impl Regulator {
 
     /// On what the next second runs.
     pub fn step(&mut self, reading: &Reading, work: &Work, now_s: f64) -> &Configuration {
-        let allowed = self.headroom.step(reading, now_s);
+        let allowed = self.headroom.step(reading, self.selector.curve().idle_w(), now_s);
         let measured = work.done.map(|(work, seconds)| Measured { work, seconds, watts: reading.power_w });
         self.selector.step(measured, &Wanted { phase: work.phase, allowed })
     }

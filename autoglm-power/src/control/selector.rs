@@ -12,7 +12,8 @@
 //! take by itself, the reference.
 
 use super::candidates::{Choices, trials};
-use super::curve::{Curve, Part, Phase, Point};
+use super::curve::{Curve, Phase, Point};
+use super::front::{Front, cheapest};
 use super::price::{FADE, HASTE_W, price_of_time, sustained_rate};
 use super::thermal::Allowed;
 use crate::{Configuration, Share, Topology};
@@ -43,6 +44,8 @@ pub struct Selector {
     clusters: Vec<Choices>,
     curve: Curve,
     reference: Configuration,
+    /// Half of the slowest cluster at its lowest clock: little on any device.
+    least: Configuration,
     current: Configuration,
     limited: [bool; 2],
     phase: Option<Phase>,
@@ -58,10 +61,10 @@ pub struct Selector {
     since_choice_s: u32,
     /// What was allowed on average when it was last asked, in W.
     allowed_w: f64,
+    /// Heat leaves less than would be taken.
+    hastens: bool,
     /// Price of time, in W.
     price_w: f64,
-    /// Measured over expected power of what ran last, by phase: where the curve is wrong, it is wrong for neighbours too.
-    bias: [f64; 2],
     /// Time that the steps so far would have taken on the reference, by phase, older ones fading.
     shares_s: [f64; 2],
     /// Of this step: what was taken, and what the reference would have taken.
@@ -84,17 +87,15 @@ const SETTLED_S: u32 = 5;
 /// After which the choice is made anew without a cause, in s.
 const AGAIN_S: u32 = 90;
 
-/// After which it is made anew where more is drawn than is allowed on average, by the margin of [`NEAR`], in s.
+/// After which it is made anew where what is drawn is not near what is allowed on average, in s.
 const SOON_S: u32 = 20;
 
-/// Where heat limits it, a configuration stays that draws between these shares of what is allowed.
-const NEAR: [f64; 2] = [0.82, 1.08];
+/// Where heat limits it, a configuration stays that draws between these shares of what inference is allowed: clocks come in
+/// steps, and the body does not notice which of two neighbours runs for some minutes.
+const NEAR: [f64; 2] = [0.8, 1.08];
 
 /// No second does as much work, and none takes as long.
 const IMPLAUSIBLE: f64 = 1e15;
-
-/// How fast the bias follows what is measured in a second.
-const BIAS_FOLLOWS: f64 = 0.1;
 
 /// By how much a new choice has to be better than the present one, as a fraction.
 const BETTER: f64 = 0.02;
@@ -108,9 +109,10 @@ impl Selector {
         Self {
             curve: Curve::new(topology),
             trials: [trials(topology, Phase::Compute), trials(topology, Phase::Decode)],
-            clusters,
             current: reference.clone(),
             limited: [false; 2],
+            least: least(topology, &clusters),
+            clusters,
             reference,
             phase: None,
             too_warm_to_try: false,
@@ -118,8 +120,8 @@ impl Selector {
             measured_s: 0,
             since_choice_s: 0,
             allowed_w: f64::INFINITY,
+            hastens: false,
             price_w: 1.0,
-            bias: [1.0; 2],
             shares_s: [0.0; 2],
             step_s: [0.0; 2],
             sustains: true,
@@ -155,15 +157,16 @@ impl Selector {
     /// Learns from the last second of work and says on what the next one runs.
     pub fn step(&mut self, measured: Option<Measured>, wanted: &Wanted) -> &Configuration {
         // A power that is no number allows nothing.
-        let Allowed { budget_w, limit_w } = wanted.allowed;
-        let allowed = Allowed { budget_w: budget_w.max(0.0), limit_w: limit_w.max(0.0) };
+        let [budget_w, limit_w, idle_w] =
+            [wanted.allowed.budget_w, wanted.allowed.limit_w, wanted.allowed.idle_w].map(|watts| watts.max(0.0));
+        let allowed = Allowed { budget_w, limit_w, idle_w };
         let wanted = &Wanted { allowed, ..*wanted };
         if let (Some(measured), Some(phase)) = (measured, self.phase) {
             self.learn(phase, &measured);
         }
         let begins = self.phase != Some(wanted.phase);
         self.phase = Some(wanted.phase);
-        let exceeds = self.point(&self.current, wanted.phase).watts > allowed.limit_w * 1.02;
+        let exceeds = self.curve.point(&self.current, wanted.phase).watts > allowed.limit_w * 1.02;
         let released = self.allowed_w <= 0.0 && allowed.budget_w > 0.0;
         self.allowed_w = allowed.budget_w;
         let at_once = begins || exceeds || released || self.anew[wanted.phase as usize];
@@ -175,8 +178,9 @@ impl Selector {
         }
         self.stays = self.stays.saturating_sub(1);
         self.since_choice_s += 1;
-        let overdrawn = self.point(&self.current, wanted.phase).watts > allowed.budget_w * NEAR[1];
-        let again = self.since_choice_s >= if overdrawn { SOON_S } else { AGAIN_S };
+        let takes = share_of(&allowed, self.curve.point(&self.current, wanted.phase).watts);
+        let far = takes > NEAR[1] || self.hastens && takes < NEAR[0];
+        let again = self.since_choice_s >= if far { SOON_S } else { AGAIN_S };
         if self.stays == 0 && (at_once || again || self.tries(wanted.phase)) {
             self.choose(wanted, at_once);
         }
@@ -195,9 +199,11 @@ impl Selector {
             return;
         }
         self.anew = [true; 2];
+        let front = Front::new(&self.curve, &self.clusters, [&self.reference, &self.current]);
+        let points = [Phase::Compute, Phase::Decode].map(|phase| front.points(&self.curve, phase));
         self.price_w = price_of_time(10, |price_w| {
-            let slower = |phase| {
-                let best = self.cheapest(phase, f64::INFINITY, price_w);
+            let slower = |phase: Phase| {
+                let best = self.cheapest(&points[phase as usize], f64::INFINITY, price_w);
                 self.sustained(phase, bang_bang_w) / self.curve.point(&best, phase).rate
             };
             let takes = compute * slower(Phase::Compute) + decode * slower(Phase::Decode);
@@ -220,15 +226,6 @@ impl Selector {
         (settled && self.limited == [false; 2] && self.step_s[1] > 0.0).then_some(self.step_s)
     }
 
-    /// What a configuration is expected to do, near what ran last.
-    fn point(&self, on: &Configuration, phase: Phase) -> Point {
-        self.biased(self.curve.point(on, phase), phase)
-    }
-
-    fn biased(&self, point: Point, phase: Phase) -> Point {
-        Point { watts: point.watts * self.bias[phase as usize], ..point }
-    }
-
     fn learn(&mut self, phase: Phase, measured: &Measured) {
         self.measured_s += 1;
         let plausible = |value: f64| value > 0.0 && value < IMPLAUSIBLE;
@@ -239,11 +236,6 @@ impl Selector {
         // The first second on a configuration is partly the one before, and a fraction of a second says little.
         if self.measured_s > 1 && measured.seconds > 0.5 {
             let watts = measured.watts.filter(|watts| *watts > 0.0 && *watts < IMPLAUSIBLE);
-            if let Some(watts) = watts {
-                let ratio = watts / self.curve.point(&self.current, phase).watts;
-                let bias = &mut self.bias[phase as usize];
-                *bias = (*bias + BIAS_FOLLOWS * (ratio - *bias)).clamp(0.7, 1.6);
-            }
             self.curve.observe(&self.current, phase, rate, watts);
         }
         let reference_s = measured.work / self.curve.point(&self.reference, phase).rate;
@@ -262,7 +254,7 @@ impl Selector {
         let phase = wanted.phase;
         if let Some(next) = self.trials[phase as usize].pop() {
             // A warm device is not the place to try what heats it.
-            if self.point(&next, phase).watts <= wanted.allowed.budget_w {
+            if self.curve.point(&next, phase).watts <= wanted.allowed.budget_w {
                 self.turn_to(next, TRIAL_S);
                 return;
             }
@@ -276,23 +268,31 @@ impl Selector {
         let phase = wanted.phase;
         // Below the limit by a little, so that it is not met again in a moment.
         let allowed_w = wanted.allowed.budget_w.min(0.97 * wanted.allowed.limit_w);
-        let cold = self.cheapest(phase, f64::INFINITY, self.price_w);
+        if allowed_w <= 0.0 {
+            // At the trip nothing is left to what was learned.
+            self.limited[phase as usize] = true;
+            self.turn_to(self.least.clone(), DWELL_S);
+            return;
+        }
+        let front = Front::new(&self.curve, &self.clusters, [&self.reference, &self.current]);
+        let points = front.points(&self.curve, phase);
+        let cold = self.cheapest(&points, f64::INFINITY, self.price_w);
         // Whom heat slows down anyway has no time to save energy with.
-        let hastens = self.point(&cold, phase).watts > allowed_w;
+        let hastens = self.curve.point(&cold, phase).watts > allowed_w;
         let price_w = if hastens { HASTE_W } else { self.price_w };
-        let best = self.cheapest(phase, allowed_w, price_w);
-        // At the trip nothing is left to what was learned: the lowest clocks are.
-        let best = if allowed_w > 0.0 { best } else { best.lowest_clocks() };
-        let now = self.point(&self.current, phase);
+        let best = self.cheapest(&points, allowed_w, price_w);
+        let now = self.curve.point(&self.current, phase);
         let cost = |point: Point| (point.watts + price_w) / point.rate;
         // Where the price of time has just been set, two choices cost nearly the same and only one of them is fast enough.
         let better = if std::mem::take(&mut self.anew[phase as usize]) { 0.0 } else { BETTER };
-        let gains = cost(self.point(&best, phase)) < cost(now) * (1.0 - better);
-        let slower = self.point(&best, phase).rate / self.point(&cold, phase).rate;
+        let gains = cost(self.curve.point(&best, phase)) < cost(now) * (1.0 - better);
+        let slower = self.curve.point(&best, phase).rate / self.curve.point(&cold, phase).rate;
         let limited = &mut self.limited[phase as usize];
         *limited = slower < if *limited { 0.99 } else { 0.9 };
         // What is drawn need not follow every breath of what is allowed.
-        let near = hastens && !at_once && (NEAR[0]..NEAR[1]).contains(&(now.watts / allowed_w));
+        self.hastens = hastens;
+        let takes = share_of(&Allowed { budget_w: allowed_w, ..wanted.allowed }, now.watts);
+        let near = hastens && !at_once && (NEAR[0]..NEAR[1]).contains(&takes);
         if best != self.current && !near && (gains || now.watts > allowed_w) {
             self.turn_to(best, DWELL_S);
         } else {
@@ -308,72 +308,28 @@ impl Selector {
         self.since_choice_s = 0;
     }
 
-    /// The configuration of the least cost under a budget, by descent over one cluster at a time from several
-    /// beginnings. Where nothing is cheap enough, the one that draws least.
-    fn cheapest(&self, phase: Phase, budget_w: f64, price_w: f64) -> Configuration {
-        let parts: Vec<Vec<(Share, Part)>> =
-            self.clusters.iter().enumerate().map(|(c, choices)| self.parts(c, choices)).collect();
-        let cost = |at: &[usize]| {
-            let chosen = parts.iter().zip(at).map(|(options, index)| options[*index]);
-            if chosen.clone().all(|(share, _)| share.cores == 0) {
-                return f64::INFINITY;
-            }
-            let point = self.biased(self.curve.together(chosen.map(|(_, part)| part), phase), phase);
+    /// The configuration of the least cost under a budget. Where nothing is cheap enough, the one that draws least.
+    fn cheapest(&self, points: &[(&Configuration, Point)], budget_w: f64, price_w: f64) -> Configuration {
+        let cost = |point: Point| {
             // Less power is better beyond a budget of nothing, too: divided by it, all would be alike.
             let over = (point.watts / budget_w.max(1e-6) - 1.0).max(0.0);
             // Beyond the budget only less power counts.
             if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
         };
-        let nearest = |on: &Configuration| -> Vec<usize> {
-            let index = |(options, share): (&Vec<(Share, Part)>, &Share)| {
-                let distance =
-                    |other: Share| other.cores.abs_diff(share.cores) * 1000 + other.clock.abs_diff(share.clock);
-                (0..options.len()).min_by_key(|index| distance(options[*index].0)).unwrap_or(0)
-            };
-            parts.iter().zip(&on.shares).map(index).collect()
-        };
-        let all = |choices: &Choices| Share { cores: choices.cores.last().copied().unwrap_or(0), clock: 0 };
-        let lowest = Configuration { shares: self.clusters.iter().map(all).collect() };
-        let mut best = (f64::INFINITY, nearest(&self.reference));
-        for begins in [&self.current, &self.reference, &lowest] {
-            let mut at = nearest(begins);
-            let mut value = cost(&at);
-            loop {
-                let before = value;
-                for cluster in 0..at.len() {
-                    let mut kept = at[cluster];
-                    for index in 0..parts[cluster].len() {
-                        at[cluster] = index;
-                        let candidate = cost(&at);
-                        if candidate < value {
-                            (value, kept) = (candidate, index);
-                        }
-                    }
-                    at[cluster] = kept;
-                }
-                // Descent ends, for there are finitely many; what it gains at the end is nothing. A cost that is no
-                // number gains nothing either.
-                let gains = value < before * (1.0 - 1e-6);
-                if !gains {
-                    break;
-                }
-            }
-            if value < best.0 {
-                best = (value, at);
-            }
-        }
-        Configuration { shares: parts.iter().zip(best.1).map(|(options, index)| options[index].0).collect() }
+        cheapest(points, cost).unwrap_or(&self.reference).clone()
     }
+}
 
-    /// What each choice of a cluster adds.
-    fn parts(&self, cluster: usize, choices: &Choices) -> Vec<(Share, Part)> {
-        let none = (Share::default(), Part::default());
-        let used = choices.cores.iter().filter(|cores| **cores > 0).flat_map(|cores| {
-            choices.clocks.iter().map(|clock| {
-                let share = Share { cores: *cores, clock: *clock };
-                (share, self.curve.part(cluster, share))
-            })
-        });
-        std::iter::once(none).chain(used).collect()
+fn least(topology: &Topology, clusters: &[Choices]) -> Configuration {
+    let mut shares = vec![Share::default(); topology.clusters.len()];
+    let slowest = clusters.iter().enumerate().find_map(|(index, choices)| Some((index, choices.shares().next()?)));
+    if let Some((index, share)) = slowest {
+        shares[index] = share;
     }
+    Configuration { shares }
+}
+
+/// What of the power that inference is allowed on average it takes where the device draws so much.
+fn share_of(allowed: &Allowed, watts: f64) -> f64 {
+    (watts - allowed.idle_w) / (allowed.budget_w - allowed.idle_w).max(1e-3)
 }

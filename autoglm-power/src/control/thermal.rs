@@ -6,11 +6,14 @@
 //! ```
 //!
 //! With this k, P is the constant power that brings the body to T_set after H seconds: a little more than P_sus while it is
-//! cold, so that a long task is as fast at its end as at its beginning. Above T_set H is short. P is what inference adds
-//! to an idle device with its screen on; a, b, c and A are learned. (Linux,
+//! cold, so that a long task is as fast at its end as at its beginning. Above T_set H is shorter, and a little further above
+//! shorter still: clocks come in steps, so that a body is held by now one and now the other of two neighbours, which may take
+//! their time as long as it is warm only by that little. The integral does not follow power that nobody takes. P is what
+//! inference adds to an idle device with its screen on; a, b, c and A are learned. (Linux,
 //! `Documentation/driver-api/thermal/power_allocator.rst`, with its different gains below and above the setpoint; that
 //! they follow from horizons is this project's.)
 
+use super::body::BodyLaw;
 use super::least_squares::LeastSquares;
 use crate::Reading;
 
@@ -23,26 +26,27 @@ pub struct Limits {
     pub usual_c: f64,
     /// Of the body in any air, in °C.
     pub body_at_most_c: f64,
-    /// Of the junction, in °C: above it the lowest clocks are taken, whatever is asked for.
+    /// Of the junction, in °C: above it next to nothing runs, whatever is asked for.
     pub junction_trip_c: f64,
     /// Below the trip, in K, the power is held so that it is not reached.
     pub junction_margin_k: f64,
-    /// Seconds in which a body below its limit may come to it, and in which one above it is to come back.
-    pub horizons_s: [f64; 2],
-    /// Power of inference that the body's limit always leaves, in W; the junction's may leave less.
-    pub least_w: f64,
+    /// Seconds in which a body below its limit may come to it, in which one above it is to come back, and in which one far
+    /// above it is to come back to `slack_k` above it; positive, the longest first.
+    pub horizons_s: [f64; 3],
+    /// What the body may be above its limit without haste, in K: who decides in steps of a clock is above it half of the time.
+    pub slack_k: f64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_c: 42.5,
+            body_c: 42.3,
             usual_c: 31.0,
             body_at_most_c: 48.0,
             junction_trip_c: 75.0,
             junction_margin_k: 3.0,
-            horizons_s: [1500.0, 100.0],
-            least_w: 0.8,
+            horizons_s: [1500.0, 400.0, 100.0],
+            slack_k: 0.25,
         }
     }
 }
@@ -72,6 +76,8 @@ pub struct Allowed {
     pub budget_w: f64,
     /// At any time: the junction follows within seconds.
     pub limit_w: f64,
+    /// What of both the device draws without inference.
+    pub idle_w: f64,
 }
 
 /// Says how much power the device may draw.
@@ -101,6 +107,7 @@ const BODY_R: f64 = 5.5;
 const BODY_C: f64 = 160.0;
 const IDLE_W: f64 = 1.0;
 const IDLE_HEATS_W: f64 = 0.6;
+const FIRST_GUESS: BodyLaw = BodyLaw { a: 1.0 / BODY_C, c: IDLE_HEATS_W / BODY_C, b: 1.0 / (BODY_R * BODY_C) };
 const JUNCTION_R: f64 = 9.0;
 
 /// Stretches from which the body's warming is learned, in s: long enough for a tenth of a kelvin to be little.
@@ -115,6 +122,12 @@ const SMOOTH_S: f64 = 15.0;
 /// Kelvin-seconds that the integral may reach, and what one of them is worth, in W.
 const INTEGRAL_KS: f64 = 600.0;
 const INTEGRAL_W: f64 = 0.001;
+
+/// A budget of nothing is the trip's alone, in W.
+const LEAST_W: f64 = 0.01;
+
+/// It follows upwards where at least this share of what is allowed is drawn: what is not taken is not missing.
+const SPENT: f64 = 0.8;
 
 /// The integral follows within this distance of the limit, in K.
 const INTEGRAL_K: f64 = 1.5;
@@ -132,6 +145,9 @@ const SEVERE_C: f64 = 45.0;
 /// Linux's documentation.
 const BLIND_W: f64 = 1.2;
 
+/// No device that runs a model draws more, in W.
+const MODEST_W: std::ops::Range<f64> = 0.0..2000.0;
+
 /// A device without its screen that was left alone is so much above the air, in K.
 const RESTED_K: f64 = 0.5;
 
@@ -139,10 +155,10 @@ impl Headroom {
     /// A device of which nothing is known.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let prior = vec![1.0 / BODY_C, IDLE_HEATS_W / BODY_C, 1.0 / (BODY_R * BODY_C)];
+        let BodyLaw { a, c, b } = FIRST_GUESS;
         Self {
             limits,
-            body: LeastSquares::new(prior, 1.0),
+            body: LeastSquares::new(vec![a, c, b], 1.0),
             ambient_c: None,
             idle_w: IDLE_W,
             integral_ks: 0.0,
@@ -165,7 +181,7 @@ impl Headroom {
         Reading {
             body_c: celsius(reading.body_c).or_else(from_headroom),
             junction_c: celsius(reading.junction_c),
-            power_w: reading.power_w.filter(|watts| (0.0..2000.0).contains(watts)),
+            power_w: reading.power_w.filter(|watts| MODEST_W.contains(watts)),
             ..*reading
         }
     }
@@ -180,24 +196,26 @@ impl Headroom {
         self.integral_ks = 0.0;
     }
 
-    /// A request comes: the device draws what it draws without inference.
+    /// A request comes: what is seen now was not seen in the second before the next.
     pub fn begin(&mut self, seen: &Reading) {
-        if let Some(watts) = Self::believed(seen).power_w {
-            self.idle_w += 0.3 * (watts - self.idle_w);
-        }
         self.stretch = None;
         self.last_s = None;
         self.last_body_c = Self::believed(seen).body_c;
     }
 
-    /// The power that the whole device may draw from now on; nothing but the lowest clocks where it is zero.
-    pub fn step(&mut self, seen: &Reading, now_s: f64) -> Allowed {
+    /// The power that the whole device may draw from now on; next to nothing runs where it is zero. Without inference it
+    /// draws `idle_w`, its screen included: whoever watches configurations knows that better than a gauge which follows the
+    /// last request for seconds. Where it is too much, the law's c makes up for that in time.
+    pub fn step(&mut self, seen: &Reading, idle_w: f64, now_s: f64) -> Allowed {
+        if MODEST_W.contains(&idle_w) {
+            self.idle_w = idle_w;
+        }
         let seen = &Self::believed(seen);
         let passed = self.last_s.map_or(0.0, |last| (now_s - last).clamp(0.0, 10.0));
         self.last_s = Some(now_s);
         self.learn(seen, now_s, passed);
         if self.trips(seen) {
-            return Allowed { budget_w: 0.0, limit_w: 0.0 };
+            return Allowed { budget_w: 0.0, limit_w: 0.0, idle_w: self.idle_w };
         }
         let body = seen.body_c.map(|body| self.smooth(body, passed));
         let Some(body) = body else {
@@ -206,7 +224,7 @@ impl Headroom {
             let body = self.last_body_c.filter(|_| !blind);
             let Some(body) = body else {
                 let blind_w = self.idle_w + BLIND_W;
-                return Allowed { budget_w: blind_w, limit_w: blind_w };
+                return Allowed { budget_w: blind_w, limit_w: blind_w, idle_w: self.idle_w };
             };
             return self.allowed(body, seen.power_w, 0.0);
         };
@@ -223,23 +241,21 @@ impl Headroom {
     fn allowed(&mut self, body: f64, watts: Option<f64>, passed: f64) -> Allowed {
         let ambient = *self.ambient_c.get_or_insert(body - RESTED_K);
         let limit = self.limits.body_limit(ambient);
-        let (a, c, b) = self.law();
         let error = limit - self.forecast(body, ambient, watts);
-        let left = (-b * self.limits.horizons_s[usize::from(error <= 0.0)]).exp();
-        let gain = b * left / (a * (1.0 - left));
-        let sustainable = (b * (limit - ambient) - c) / a;
-        let for_body = sustainable + gain * error + INTEGRAL_W * self.integral_ks;
+        let for_body = self.law().allows_w(&self.limits, ambient, error, INTEGRAL_W * self.integral_ks);
         // The integral is held away from the limit: it corrects what the law misses, not how long the way is. It counts from
         // the next second on, so that a hotter body never gains by coming near the limit.
-        if error.abs() < INTEGRAL_K {
+        let spent = error <= 0.0 || watts.is_none_or(|watts| watts - self.idle_w > SPENT * for_body);
+        if error.abs() < INTEGRAL_K && spent {
             self.integral_ks = (self.integral_ks + error * passed).clamp(-INTEGRAL_KS, INTEGRAL_KS);
         }
         let for_junction = self.for_junction(body);
-        let budget_w = self.idle_w + for_body.max(self.limits.least_w).min(for_junction);
-        Allowed { budget_w, limit_w: self.idle_w + for_junction }
+        // It may be less than nothing: what is believed of an idle device may be too much. Whatever draws least still runs.
+        let budget_w = (self.idle_w + for_body.min(for_junction)).max(LEAST_W);
+        Allowed { budget_w, limit_w: self.idle_w + for_junction, idle_w: self.idle_w }
     }
 
-    /// Power of inference that a device which only turns clocks down at the trip and up again below it takes on average, in
+    /// Power of a device which only turns clocks down at the trip and up again below it takes on average, in
     /// W: at it the junction hovers a little below its trip.
     #[must_use]
     pub fn bang_bang_w(&self) -> f64 {
@@ -271,17 +287,16 @@ impl Headroom {
         self.junction.coefficients()[0].clamp(1.0, 30.0)
     }
 
-    /// a, c and b of the body's law.
-    fn law(&self) -> (f64, f64, f64) {
-        let [a, c, b] = self.body.coefficients() else { return (1.0 / BODY_C, 0.0, 1.0 / (BODY_R * BODY_C)) };
-        (a.max(1e-4), *c, b.clamp(1.0 / 7200.0, 1.0 / 60.0))
+    fn law(&self) -> BodyLaw {
+        let [a, c, b] = self.body.coefficients() else { return FIRST_GUESS };
+        BodyLaw { a: a.max(1e-4), c: *c, b: b.clamp(1.0 / 7200.0, 1.0 / 60.0) }
     }
 
     /// The body's temperature in 30 s at the present power.
     fn forecast(&self, body: f64, ambient: f64, watts: Option<f64>) -> f64 {
         const AHEAD_S: f64 = 30.0;
         let Some(watts) = watts else { return body };
-        let (a, c, b) = self.law();
+        let BodyLaw { a, c, b } = self.law();
         let settles = ambient + (a * (watts - self.idle_w).max(0.0) + c) / b;
         body + (settles - body) * (1.0 - (-AHEAD_S * b).exp())
     }
@@ -295,7 +310,8 @@ impl Headroom {
         if let Some(junction) = seen.junction_c {
             self.followed_w += (1.0 - (-passed / FOLLOWS_S).exp()) * (watts - self.followed_w);
             // A device at rest says little of it, and gets little weight.
-            self.junction.observe(&[self.followed_w], (junction - body).max(0.0), 1.0, 0.995);
+            self.junction.fade(FADE);
+            self.junction.observe(&[self.followed_w], (junction - body).max(0.0), 1.0);
             self.junction.solve(1);
         }
         let Some((began_s, began_c, joules)) = &mut self.stretch else {
@@ -308,12 +324,16 @@ impl Headroom {
             let (mean_w, rise) = (*joules / seconds, (body - *began_c) / seconds);
             let above = f64::midpoint(*began_c, body) - self.ambient_c.unwrap_or(body);
             // Scaled so that the prior counts as a few stretches.
-            self.body.observe(&[mean_w, 1.0, -above], rise, LEARN_WEIGHT, 0.995);
+            self.body.fade(FADE);
+            self.body.observe(&[mean_w, 1.0, -above], rise, LEARN_WEIGHT);
             self.body.solve(20);
             self.stretch = Some((now_s, body, 0.0));
         }
     }
 }
+
+/// What an observation counts against the one after it.
+const FADE: f64 = 0.995;
 
 /// A stretch counts as much as a part of the prior: its rise of temperature is known to a tenth of a kelvin in a minute.
 const LEARN_WEIGHT: f64 = 1e3;

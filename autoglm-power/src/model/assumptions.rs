@@ -55,6 +55,8 @@ pub struct Assumptions {
     pub power_noise: f64,
     /// Standard deviation of a reading of temperature, in K.
     pub temperature_noise: f64,
+    /// Time after which the gauge of power has followed a change to 63 %, in s.
+    pub power_lag_s: f64,
 }
 
 impl Default for Assumptions {
@@ -85,6 +87,7 @@ impl Default for Assumptions {
             vendor_release_c: 85.0,
             power_noise: 0.03,
             temperature_noise: 0.1,
+            power_lag_s: 0.0,
         }
     }
 }
@@ -134,6 +137,7 @@ impl Assumptions {
             ("vendor_trip_c", |a| &mut a.vendor_trip_c, [85.5, 105.0]),
             ("power_noise", |a| &mut a.power_noise, [0.0, 0.1]),
             ("temperature_noise", |a| &mut a.temperature_noise, [0.0, 0.5]),
+            ("power_lag_s", |a| &mut a.power_lag_s, [0.0, 10.0]),
         ]
     }
 }

@@ -50,7 +50,8 @@ pub(super) struct World<'a> {
     pub(super) in_task: bool,
     /// The device protects itself from its own heat.
     protects: bool,
-    last_watts: f64,
+    /// Power as the gauge follows it, in W.
+    gauge_w: f64,
     idle_since_s: f64,
     rest: Thresholds,
     loaded_once: bool,
@@ -88,7 +89,7 @@ impl<'a> World<'a> {
             screen: false,
             in_task: false,
             protects: false,
-            last_watts: run.device.idle.suspend_w,
+            gauge_w: run.device.idle.suspend_w,
             idle_since_s: 0.0,
             rest: Thresholds { spill_s: 0.0, drop_s: 0.0, exit_s: 0.0 },
             loaded_once: false,
@@ -119,7 +120,7 @@ impl<'a> World<'a> {
         let Assumptions { power_noise, temperature_noise, .. } = *self.physics.assumed;
         let body_c = self.noisy(self.heat.body_c, temperature_noise, 0.1);
         let junction_c = self.noisy(self.heat.junction_c, temperature_noise, 0.1);
-        let power_w = self.noisy(self.last_watts, power_noise * self.last_watts, 1e-3).max(0.0);
+        let power_w = self.noisy(self.gauge_w, power_noise * self.gauge_w, 1e-3).max(0.0);
         // A battery that is empty was charged at once, outside of what is modelled.
         let charge = 1.0 - (self.energy_j / self.capacity_j).fract();
         let reading = Reading {
@@ -144,7 +145,9 @@ impl<'a> World<'a> {
         let heats_w = base_w + soc_w + screen_w * self.physics.assumed.screen_heat;
         self.heat.pass(self.physics.device, self.ambient_c, soc_w, heats_w, seconds);
         self.energy_j += watts * seconds;
-        self.last_watts = watts;
+        let lag_s = self.physics.assumed.power_lag_s;
+        let behind = if lag_s > 0.0 { (-seconds / lag_s).exp() } else { 0.0 };
+        self.gauge_w = watts + behind * (self.gauge_w - watts);
         // Time goes on, however small a stretch is against it.
         self.now_s = (self.now_s + seconds).max(self.now_s.next_up());
         if self.heat.body_c > TOO_WARM_C {

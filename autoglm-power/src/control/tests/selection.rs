@@ -5,12 +5,24 @@ use crate::control::{Allowed, Measured, Phase, Selector, Wanted};
 use crate::{Configuration, Share};
 
 fn wanted(phase: Phase, budget_w: f64) -> Wanted {
-    Wanted { phase, allowed: Allowed { budget_w, limit_w: budget_w } }
+    Wanted { phase, allowed: Allowed { budget_w, limit_w: budget_w, idle_w: 0.0 } }
 }
 
 /// A selector that worked for so many seconds on the phone, and what it ran on last.
 fn after(seconds: usize, budget_w: f64, slowdown: f64) -> (Selector, Configuration) {
     let mut selector = Selector::new(&phone());
+    works(&mut selector, seconds, budget_w, slowdown, truth);
+    let on = selector.current().clone();
+    (selector, on)
+}
+
+fn works(
+    selector: &mut Selector,
+    seconds: usize,
+    budget_w: f64,
+    slowdown: f64,
+    truth: impl Fn(&Configuration) -> (f64, f64),
+) {
     let mut measured = None;
     for second in 0..seconds {
         if second % 100 == 0 {
@@ -20,8 +32,6 @@ fn after(seconds: usize, budget_w: f64, slowdown: f64) -> (Selector, Configurati
         let (rate, watts) = truth(&on);
         measured = Some(Measured { work: rate, seconds: 1.0, watts: Some(watts) });
     }
-    let on = selector.current().clone();
-    (selector, on)
 }
 
 /// All configurations of whole or half clusters.
@@ -67,6 +77,45 @@ fn no_budget_is_exceeded_for_long_and_less_of_it_never_makes_it_faster() {
         assert!(rate <= last * 1.02, "{budget_w} W: {on:?} does {rate}, more than {last} with a larger budget");
         last = rate;
     }
+}
+
+#[test]
+fn a_budget_is_spent_on_nearly_the_most_that_can_be_done_with_it() {
+    for budget_w in [8.0, 6.0, 5.0, 4.0, 3.0, 2.5] {
+        let (_, on) = after(600, budget_w, 1.1);
+        let within = every().into_iter().filter(|on| truth(on).1 <= 0.95 * budget_w);
+        let most = within.map(|on| truth(&on).0).fold(0.0, f64::max);
+        assert!(truth(&on).0 > 0.9 * most, "{budget_w} W: {on:?} does {} where {most} could be done", truth(&on).0);
+    }
+}
+
+#[test]
+fn hours_on_one_configuration_teach_nothing_false_of_others() {
+    let (mut selector, _) = after(300, f64::INFINITY, 1.1);
+    works(&mut selector, 4 * 3600, 3.0, 1.1, truth);
+    for on in every() {
+        let (rate, watts) = truth(&on);
+        let point = selector.curve().point(&on, Phase::Compute);
+        assert!((point.rate / rate - 1.0).abs() < 0.12, "{on:?}: {point:?} where it is {rate}");
+        assert!((point.watts / watts - 1.0).abs() < 0.15, "{on:?}: {point:?} where it is {watts} W");
+    }
+}
+
+#[test]
+fn a_device_that_becomes_another_is_followed() {
+    // The big cores lose half of their speed to whatever else runs on them, and draw as much.
+    let other = |on: &Configuration| {
+        let big = Configuration { shares: vec![Share::default(), on.shares[1]] };
+        let (rate, watts) = truth(on);
+        (rate - truth(&big).0 / 2.0, watts)
+    };
+    let budget_w = 4.0;
+    let (mut selector, _) = after(1000, budget_w, 1.1);
+    works(&mut selector, 1800, budget_w, 1.1, other);
+    let on = selector.current();
+    let within = every().into_iter().filter(|on| truth(on).1 <= budget_w);
+    let most = within.map(|on| other(&on).0).fold(0.0, f64::max);
+    assert!(other(on).0 > 0.85 * most, "{on:?} does {} where {most} could be done", other(on).0);
 }
 
 fn lowest() -> Configuration {
@@ -116,5 +165,5 @@ fn a_budget_of_nothing_takes_what_draws_least() {
         }
     }
     let on = selector.current();
-    assert!(on.shares.iter().all(|share| share.cores == 0 || share.clock == 0), "{on:?}");
+    assert_eq!(on.shares, [Share { cores: 2, clock: 0 }, Share::default()], "whatever was learned");
 }

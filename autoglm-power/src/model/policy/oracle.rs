@@ -1,8 +1,10 @@
 //! `oracle`: knows the device, the air and the next request, which no device does. What it gains over `ours` is what perfect
-//! knowledge is worth under the same limits of time and heat, with whole clusters.
+//! knowledge is worth under the same limits of time and heat.
 
 use super::{Plan, Policy, Request, Seen, Step, is_fast_by_lot};
-use crate::control::{FADE, HASTE_W, Limits, Phase, Point, SLOWDOWN, Thresholds, price_of_time, sustained_rate};
+use crate::control::{
+    BodyLaw, FADE, HASTE_W, Limits, Phase, Point, SLOWDOWN, Thresholds, price_of_time, sustained_rate,
+};
 use crate::model::physics::Physics;
 use crate::{Configuration, Share, Topology};
 
@@ -25,12 +27,10 @@ pub(super) struct Oracle {
 struct Air {
     limits: Limits,
     ambient_c: f64,
-    body_r: f64,
-    tau_s: f64,
+    body: BodyLaw,
     junction_r: f64,
-    /// What the phone draws with its screen on, in W, and what of it heats the body.
+    /// What the phone draws with its screen on, in W.
     idle_w: f64,
-    idle_heats_w: f64,
 }
 
 impl Oracle {
@@ -45,11 +45,13 @@ impl Oracle {
             air: Air {
                 limits: Limits::default(),
                 ambient_c,
-                body_r: thermal.body_r,
-                tau_s: thermal.body_r * thermal.body_c,
+                body: BodyLaw {
+                    a: 1.0 / thermal.body_c,
+                    c: (idle.awake_w + idle.screen_w * truth.assumed.screen_heat) / thermal.body_c,
+                    b: 1.0 / (thermal.body_r * thermal.body_c),
+                },
                 junction_r: thermal.junction_r,
                 idle_w: idle.awake_w + idle.screen_w,
-                idle_heats_w: idle.awake_w + idle.screen_w * truth.assumed.screen_heat,
             },
             shares_s: [1.0, 0.3],
             price_w: 1.0,
@@ -76,12 +78,8 @@ impl Air {
     /// Power of inference that brings neither body nor junction to its limit.
     fn allows_w(&self, body_c: f64) -> f64 {
         let limits = &self.limits;
-        let limit = limits.body_limit(self.ambient_c);
-        let error = limit - body_c;
-        let left = (-limits.horizons_s[usize::from(error <= 0.0)] / self.tau_s).exp();
-        let for_body =
-            (limit - self.ambient_c) / self.body_r - self.idle_heats_w + left / (self.body_r * (1.0 - left)) * error;
-        for_body.max(limits.least_w).min((limits.junction_limit_c() - body_c) / self.junction_r)
+        let for_body = self.body.allows_w(limits, self.ambient_c, limits.body_limit(self.ambient_c) - body_c, 0.0);
+        for_body.min((limits.junction_limit_c() - body_c) / self.junction_r)
     }
 }
 
@@ -121,20 +119,23 @@ impl Policy for Oracle {
     }
 }
 
-/// Configurations that are looked at, at most, whatever a device has.
-const CONFIGURATIONS: f64 = 10_000.0;
+/// Configurations that are looked at, roughly, at most, whatever a device has.
+const CONFIGURATIONS: f64 = 40_000.0;
 
-/// Configurations of whole clusters than which none is both faster and cheaper.
+/// Configurations of whole and half clusters than which none is both faster and cheaper.
 fn front(topology: &Topology, truth: &Physics<'_>, phase: Phase) -> Vec<(Point, Configuration)> {
     let mut all = vec![Configuration::default()];
     // As many clocks of each cluster as keep all of them together within CONFIGURATIONS.
     let each = CONFIGURATIONS.powf(1.0 / topology.clusters.len().max(1) as f64) as usize;
     for cluster in &topology.clusters {
         let clocks = cluster.clocks_khz.len();
+        let mut numbers = vec![cluster.cores.len(), cluster.cores.len().div_ceil(2)];
+        numbers.dedup();
         let used = (0..clocks)
             .rev()
-            .step_by(clocks.div_ceil(each.saturating_sub(1).max(1)))
-            .map(|clock| Share { cores: cluster.cores.len(), clock });
+            .step_by(clocks.div_ceil((each / numbers.len()).max(1)))
+            .chain([0])
+            .flat_map(|clock| numbers.iter().map(move |cores| Share { cores: *cores, clock }));
         let choices: Vec<Share> = std::iter::once(Share::default()).chain(used).collect();
         let with = |on: &Configuration| -> Vec<Configuration> {
             let longer = |share: &Share| Configuration { shares: on.shares.iter().copied().chain([*share]).collect() };
