@@ -216,9 +216,10 @@ impl Curve {
         if !plausible || on.threads() == 0 {
             return;
         }
+        let place = self.place(&on.shares);
         if phase == Phase::Compute && !self.scaled {
             // What the kernel calls capacity has no unit; the first measurement gives it one.
-            let scale = rate / self.rates.predict(&self.cores_and_clocks(on)).max(1e-12);
+            let scale = rate / self.rates.predict(&cores_by_clock(&place)).max(1e-12);
             let prior = self.rates.coefficients().iter().map(|c| c * scale).collect();
             self.rates = LeastSquares::new(prior, 1e-2);
             self.scaled = true;
@@ -226,7 +227,6 @@ impl Curve {
                 *operations *= scale;
             }
         }
-        let place = self.place(&on.shares);
         let seen = &mut self.seen[phase as usize];
         seen.add(on, place, rate, watts.filter(|w| w.is_finite() && *w > 0.0));
         // What was watched for long does not change the law from one second to the next.
@@ -248,25 +248,20 @@ impl Curve {
         }
     }
 
-    /// Cores times relative clock of each cluster.
-    fn cores_and_clocks(&self, on: &Configuration) -> Vec<f64> {
-        self.clusters.iter().zip(&on.shares).map(|(c, share)| share.cores as f64 * c.relative(share.clock)).collect()
-    }
-
     fn fit_rates(&mut self) {
         self.rates.clear();
         for seen in self.seen[Phase::Compute as usize].iter() {
             let rate = seen.rate.value;
             // Relative errors count, whatever the rate.
             let weight = seen.rate.weight() / (rate * rate);
-            self.rates.observe(&self.cores_and_clocks(&seen.on), rate / self.mixing[self.mask(&seen.on)], weight);
+            self.rates.observe(&cores_by_clock(&seen.place), rate / self.mixing[self.mask(&seen.on)], weight);
         }
         self.rates.solve(4);
     }
 
     fn fit_mixing(&mut self, on: &Configuration) {
         let mask = self.mask(on);
-        let predicted = self.rates.predict(&self.cores_and_clocks(on));
+        let predicted = self.rates.predict(&cores_by_clock(&self.place(&on.shares)));
         let rate = self.seen[Phase::Compute as usize].last().map_or(predicted, |seen| seen.rate.value);
         if mask.count_ones() > 1 && predicted > 0.0 {
             let ratio = (rate / predicted).clamp(0.5, 1.2);
@@ -278,9 +273,8 @@ impl Curve {
         self.watts.clear();
         for seen in self.seen[Phase::Compute as usize].iter().filter(|seen| seen.watts.weight() > 0.0) {
             let mut features = vec![1.0];
-            for (clocks, share) in self.clusters.iter().zip(&seen.on.shares) {
-                let x = clocks.relative(share.clock);
-                features.extend([1, 3, 6].map(|power| share.cores as f64 * x.powi(power)));
+            for (x, cores) in &seen.place {
+                features.extend([1, 3, 6].map(|power| cores * x.powi(power)));
             }
             let watts = seen.watts.value;
             // A gauge that said next to nothing once does not outweigh all others.
@@ -318,6 +312,11 @@ impl Curve {
         }
         self.decode_watts.solve(4);
     }
+}
+
+/// Cores times relative clock of each cluster: what rates are proportional to.
+fn cores_by_clock(place: &Place) -> Vec<f64> {
+    place.iter().map(|(clock, cores)| cores * clock).collect()
 }
 
 impl Clocks {

@@ -55,8 +55,8 @@ impl Front {
 pub(super) fn cheapest<'a>(
     points: &[(&'a Configuration, Point)],
     cost: impl Fn(Point) -> f64,
-) -> Option<&'a Configuration> {
-    let costs = points.iter().map(|(on, point)| (cost(*point), *on));
+) -> Option<(&'a Configuration, Point)> {
+    let costs = points.iter().map(|(on, point)| (cost(*point), (*on, *point)));
     Some(costs.min_by(|a, b| a.0.total_cmp(&b.0))?.1)
 }
 
@@ -158,7 +158,7 @@ mod tests {
                         if point.watts > budget_w { f64::INFINITY } else { (point.watts + price_w) / point.rate }
                     };
                     let least = points.iter().map(|point| cost(*point)).fold(f64::INFINITY, f64::min);
-                    let found = cost(curve.point(cheapest(&found, cost).unwrap(), phase));
+                    let found = cost(curve.point(cheapest(&found, cost).unwrap().0, phase));
                     // What the law misses is not known yet while sums are dropped.
                     assert!(
                         found <= least * 1.1,

@@ -200,11 +200,13 @@ impl Selector {
         }
         self.anew = [true; 2];
         let front = Front::new(&self.curve, &self.clusters, [&self.reference, &self.current]);
-        let points = [Phase::Compute, Phase::Decode].map(|phase| front.points(&self.curve, phase));
+        let phases = [Phase::Compute, Phase::Decode];
+        let points = phases.map(|phase| front.points(&self.curve, phase));
+        let sustained = phases.map(|phase| self.sustained(phase, bang_bang_w));
         self.price_w = price_of_time(10, |price_w| {
             let slower = |phase: Phase| {
-                let best = self.cheapest(&points[phase as usize], f64::INFINITY, price_w);
-                self.sustained(phase, bang_bang_w) / self.curve.point(&best, phase).rate
+                let best = cheapest_within(&points[phase as usize], f64::INFINITY, price_w);
+                best.map_or(1.0, |(_, point)| sustained[phase as usize] / point.rate)
             };
             let takes = compute * slower(Phase::Compute) + decode * slower(Phase::Decode);
             takes > slowdown * (compute + decode)
@@ -276,25 +278,26 @@ impl Selector {
         }
         let front = Front::new(&self.curve, &self.clusters, [&self.reference, &self.current]);
         let points = front.points(&self.curve, phase);
-        let cold = self.cheapest(&points, f64::INFINITY, self.price_w);
+        // A processor without cores leaves nothing to choose.
+        let Some((_, cold)) = cheapest_within(&points, f64::INFINITY, self.price_w) else { return };
         // Whom heat slows down anyway has no time to save energy with.
-        let hastens = self.curve.point(&cold, phase).watts > allowed_w;
+        let hastens = cold.watts > allowed_w;
         let price_w = if hastens { HASTE_W } else { self.price_w };
-        let best = self.cheapest(&points, allowed_w, price_w);
+        let Some((best, expected)) = cheapest_within(&points, allowed_w, price_w) else { return };
         let now = self.curve.point(&self.current, phase);
         let cost = |point: Point| (point.watts + price_w) / point.rate;
         // Where the price of time has just been set, two choices cost nearly the same and only one of them is fast enough.
         let better = if std::mem::take(&mut self.anew[phase as usize]) { 0.0 } else { BETTER };
-        let gains = cost(self.curve.point(&best, phase)) < cost(now) * (1.0 - better);
-        let slower = self.curve.point(&best, phase).rate / self.curve.point(&cold, phase).rate;
+        let gains = cost(expected) < cost(now) * (1.0 - better);
+        let slower = expected.rate / cold.rate;
         let limited = &mut self.limited[phase as usize];
         *limited = slower < if *limited { 0.99 } else { 0.9 };
         // What is drawn need not follow every breath of what is allowed.
         self.hastens = hastens;
         let takes = share_of(&Allowed { budget_w: allowed_w, ..wanted.allowed }, now.watts);
         let near = hastens && !at_once && (NEAR[0]..NEAR[1]).contains(&takes);
-        if best != self.current && !near && (gains || now.watts > allowed_w) {
-            self.turn_to(best, DWELL_S);
+        if *best != self.current && !near && (gains || now.watts > allowed_w) {
+            self.turn_to(best.clone(), DWELL_S);
         } else {
             self.since_choice_s = 0;
             self.stays = SETTLED_S;
@@ -307,19 +310,24 @@ impl Selector {
         self.measured_s = 0;
         self.since_choice_s = 0;
     }
-
-    /// The configuration of the least cost under a budget. Where nothing is cheap enough, the one that draws least.
-    fn cheapest(&self, points: &[(&Configuration, Point)], budget_w: f64, price_w: f64) -> Configuration {
-        let cost = |point: Point| {
-            // Less power is better beyond a budget of nothing, too: divided by it, all would be alike.
-            let over = (point.watts / budget_w.max(1e-6) - 1.0).max(0.0);
-            // Beyond the budget only less power counts.
-            if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
-        };
-        cheapest(points, cost).unwrap_or(&self.reference).clone()
-    }
 }
 
+/// The configuration of the least cost under a budget, and what is expected of it. Where nothing is cheap enough, the one that
+/// draws least; none where there is no core.
+fn cheapest_within<'a>(
+    points: &[(&'a Configuration, Point)],
+    budget_w: f64,
+    price_w: f64,
+) -> Option<(&'a Configuration, Point)> {
+    cheapest(points, |point| {
+        // Less power is better beyond a budget of nothing, too: divided by it, all would be alike.
+        let over = (point.watts / budget_w.max(1e-6) - 1.0).max(0.0);
+        // Beyond the budget only less power counts.
+        if over > 0.0 { 1e12 * (1.0 + over) } else { (point.watts + price_w) / point.rate }
+    })
+}
+
+/// Half of the slowest cluster that has cores, at its lowest clock.
 fn least(topology: &Topology, clusters: &[Choices]) -> Configuration {
     let mut shares = vec![Share::default(); topology.clusters.len()];
     let slowest = clusters.iter().enumerate().find_map(|(index, choices)| Some((index, choices.shares().next()?)));

@@ -45,15 +45,25 @@ fn every() -> Vec<Configuration> {
     all.into_iter().filter(|on| on.threads() > 0).collect()
 }
 
-#[test]
-fn what_it_learns_is_what_there_is() {
-    let (selector, _) = after(300, f64::INFINITY, 1.1);
+fn assert_knows_the_phone(selector: &Selector) {
     for on in every() {
         let (rate, watts) = truth(&on);
         let point = selector.curve().point(&on, Phase::Compute);
         assert!((point.rate / rate - 1.0).abs() < 0.12, "{on:?}: {point:?} where it is {rate}");
         assert!((point.watts / watts - 1.0).abs() < 0.15, "{on:?}: {point:?} where it is {watts} W");
     }
+}
+
+/// The most that can be done with so much power.
+fn most_within(budget_w: f64, truth: impl Fn(&Configuration) -> (f64, f64)) -> f64 {
+    let within = every().into_iter().map(|on| truth(&on)).filter(|(_, watts)| *watts <= budget_w);
+    within.map(|(rate, _)| rate).fold(0.0, f64::max)
+}
+
+#[test]
+fn what_it_learns_is_what_there_is() {
+    let (selector, _) = after(300, f64::INFINITY, 1.1);
+    assert_knows_the_phone(&selector);
 }
 
 #[test]
@@ -83,8 +93,7 @@ fn no_budget_is_exceeded_for_long_and_less_of_it_never_makes_it_faster() {
 fn a_budget_is_spent_on_nearly_the_most_that_can_be_done_with_it() {
     for budget_w in [8.0, 6.0, 5.0, 4.0, 3.0, 2.5] {
         let (_, on) = after(600, budget_w, 1.1);
-        let within = every().into_iter().filter(|on| truth(on).1 <= 0.95 * budget_w);
-        let most = within.map(|on| truth(&on).0).fold(0.0, f64::max);
+        let most = most_within(0.95 * budget_w, truth);
         assert!(truth(&on).0 > 0.9 * most, "{budget_w} W: {on:?} does {} where {most} could be done", truth(&on).0);
     }
 }
@@ -93,12 +102,7 @@ fn a_budget_is_spent_on_nearly_the_most_that_can_be_done_with_it() {
 fn hours_on_one_configuration_teach_nothing_false_of_others() {
     let (mut selector, _) = after(300, f64::INFINITY, 1.1);
     works(&mut selector, 4 * 3600, 3.0, 1.1, truth);
-    for on in every() {
-        let (rate, watts) = truth(&on);
-        let point = selector.curve().point(&on, Phase::Compute);
-        assert!((point.rate / rate - 1.0).abs() < 0.12, "{on:?}: {point:?} where it is {rate}");
-        assert!((point.watts / watts - 1.0).abs() < 0.15, "{on:?}: {point:?} where it is {watts} W");
-    }
+    assert_knows_the_phone(&selector);
 }
 
 #[test]
@@ -113,8 +117,7 @@ fn a_device_that_becomes_another_is_followed() {
     let (mut selector, _) = after(1000, budget_w, 1.1);
     works(&mut selector, 1800, budget_w, 1.1, other);
     let on = selector.current();
-    let within = every().into_iter().filter(|on| truth(on).1 <= budget_w);
-    let most = within.map(|on| other(&on).0).fold(0.0, f64::max);
+    let most = most_within(budget_w, other);
     assert!(other(on).0 > 0.85 * most, "{on:?} does {} where {most} could be done", other(on).0);
 }
 
